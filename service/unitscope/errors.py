@@ -1,0 +1,95 @@
+"""The error tree: what went wrong, said to the person who can mend it.
+
+Every error names what was asked, what was found, what is expected and, where there is a
+list, the known choices. It knows no transport: ``rpc/status.py`` maps each kind to a status.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+
+class UnitscopeError(Exception):
+    """Base of everything unitscope raises on purpose."""
+
+    reason = "INTERNAL"
+    """Stable UPPER_SNAKE identifier, for programs."""
+
+
+class InvalidRequest(UnitscopeError):
+    """A field of a request holds a value that cannot be served."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, field: str, got: object, expected: str) -> None:
+        super().__init__(f"{field}: got {got!r}, expected {expected}")
+        self.field = field
+        self.got = got
+        self.expected = expected
+
+
+class NotFound(UnitscopeError):
+    """A model, layer, unit or registered name that does not exist."""
+
+    reason = "NOT_FOUND"
+
+    def __init__(self, kind: str, name: object, known: Collection[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.nearest = _nearest(str(name), known)
+        hint = ", ".join(self.nearest)
+        text = f"unknown {kind} {name!r}" + (f"; did you mean: {hint}" if hint else "")
+        super().__init__(text)
+
+
+class ModelRejected(UnitscopeError):
+    """A file that is not a usable ONNX model, or a node that stops the gradient."""
+
+    reason = "MODEL_REJECTED"
+
+    def __init__(self, message: str, *, node: str = "", operator: str = "") -> None:
+        super().__init__(message)
+        self.node = node
+        self.operator = operator
+
+
+class DeadGradient(UnitscopeError):
+    """The gradient of the unit with respect to the image is exactly zero and stays so."""
+
+    reason = "DEAD_GRADIENT"
+
+
+class QueueFull(UnitscopeError):
+    """No place for another request at the moment."""
+
+    reason = "QUEUE_FULL"
+
+    def __init__(self, waiting: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"the queue is full ({waiting} requests waiting); retry in {retry_after_seconds:.1f} s"
+        )
+        self.waiting = waiting
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Cancelled(UnitscopeError):
+    """The caller gave the request up."""
+
+    reason = "CANCELLED"
+
+
+class ShuttingDown(UnitscopeError):
+    """The engine is draining and takes no new requests; another replica may."""
+
+    reason = "SHUTTING_DOWN"
+
+
+def _nearest(name: str, known: Collection[str], count: int = 5) -> tuple[str, ...]:
+    """The known names closest to `name`; all of them when there are only a few."""
+    if len(known) <= count:
+        return tuple(known)
+    folded = {choice.lower(): choice for choice in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=count, cutoff=0.5)
+    inside = [key for key in folded if name.lower() in key and key not in near]
+    return tuple(folded[key] for key in (near + inside)[:count])
