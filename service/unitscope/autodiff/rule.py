@@ -1,0 +1,128 @@
+"""The table of vector-Jacobian products (VJPs), one rule per operator.
+
+A rule is a function ``(op, dy, y, *inputs, *, attributes)`` that emits the cotangent of each
+input: ``dy`` is the cotangent of the output, ``y`` the output itself, the inputs come in
+schema order (an absent optional input is None), and its keyword-only parameters are the ONNX
+attributes it understands, with the schema's defaults. It returns one value per input it has a
+formula for; an input left out or None has none, and the walk refuses to go through it.
+An attribute that a node sets and the rule does not name is refused too: a rule never ignores
+what it does not know.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import defs, helper
+
+from unitscope.errors import ModelRejected
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Node, Value
+from unitscope.registry import Registry
+
+Cotangents = tuple[Value | None, ...]
+RuleFunction = Callable[..., Cotangents]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How to differentiate one operator.
+
+    `several`: the rule takes tuples of outputs and cotangents (None where none arrives)
+    instead of one of each.
+    `harmless`: attributes that do not change the values at inference, so nobody reads them.
+    """
+
+    operator: str
+    function: RuleFunction
+    attributes: dict[str, Any]
+    several: bool
+    harmless: frozenset[str]
+
+    def apply(self, op: Emitter, node: Node, cotangents: Cotangents) -> Cotangents:
+        """The cotangents of the node's inputs; raises ModelRejected for a case not covered."""
+        attributes = self._bind(op, node)
+        if self.several:
+            return self.function(op, cotangents, node.outputs, *node.inputs, **attributes)
+        if any(dy is not None for dy in cotangents[1:]):
+            raise refuse(node, "only its first output has a gradient")
+        return self.function(op, cotangents[0], node.outputs[0], *node.inputs, **attributes)
+
+    def _bind(self, op: Emitter, node: Node) -> dict[str, Any]:
+        schema = defs.get_schema(node.op_type, op.graph.opset, node.domain).attributes
+        defaults = {
+            name: _schema_default(schema[name]) for name in schema if schema[name].default_value.name
+        }
+        for name, value in node.attributes.items():
+            unknown = name not in self.attributes and name not in self.harmless
+            if unknown and value != defaults.get(name):
+                raise refuse(node, f"no gradient for attribute {name}={value!r}")
+        given = defaults | node.attributes
+        return {name: given.get(name, default) for name, default in self.attributes.items()}
+
+
+class Rules:
+    """All rules by operator, and the operators whose derivative is zero by definition."""
+
+    def __init__(self, *families: Rules) -> None:
+        """An empty table, or the union of `families`; an operator in two of them is an error."""
+        self._rules: Registry[Rule] = Registry("gradient rule")
+        self._zero: set[str] = set()
+        for family in families:
+            self._zero |= family._zero
+            for operator, rule in family._rules.items():
+                self._rules.add(operator, rule)
+
+    def vjp(
+        self, *operators: str, several: bool = False, harmless: tuple[str, ...] = ()
+    ) -> Callable[[RuleFunction], RuleFunction]:
+        """Enter the decorated function as the rule of `operators`."""
+
+        def enter(function: RuleFunction) -> RuleFunction:
+            parameters = inspect.signature(function).parameters.values()
+            attributes = {
+                p.name: None if p.default is p.empty else p.default
+                for p in parameters
+                if p.kind is p.KEYWORD_ONLY
+            }
+            for operator in operators:
+                rule = Rule(operator, function, attributes, several, frozenset(harmless))
+                self._rules.add(operator, rule)
+            return function
+
+        return enter
+
+    def zero(self, *operators: str) -> None:
+        """Say that the derivative of `operators` is zero wherever it exists."""
+        self._zero.update(operators)
+
+    def is_zero(self, operator: str) -> bool:
+        return operator in self._zero
+
+    def __contains__(self, operator: object) -> bool:
+        return operator in self._rules or operator in self._zero
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rules)
+
+    def find(self, node: Node) -> Rule:
+        """The node's rule; raises ModelRejected naming node and operator if there is none."""
+        if node.domain or node.op_type not in self._rules:
+            raise refuse(node, "this operator has no gradient")
+        return self._rules[node.op_type]
+
+
+def refuse(node: Node, why: str) -> ModelRejected:
+    """The error for a node that stops the gradient."""
+    first = next((value.name for value in node.outputs if value), "?")
+    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    return ModelRejected(f"node {node}: {why}", node=node.name or first, operator=operator)
+
+
+def _schema_default(attribute: defs.OpSchema.Attribute) -> Any:
+    """The default value an operator's schema gives to an attribute."""
+    value = helper.get_attribute_value(attribute.default_value)
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,7 @@
+"""pool"""
+
+from __future__ import annotations
+
+from unitscope.autodiff.rule import Rules
+
+rules = Rules()

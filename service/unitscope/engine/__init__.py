@@ -1,0 +1,1 @@
+"""Floor 4: when and where it runs."""

@@ -1,0 +1,1 @@
+"""Floor 1: what an ONNX model is here."""

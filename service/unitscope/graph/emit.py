@@ -1,0 +1,240 @@
+"""The emitter: ``op.Mul(a, b)`` appends a node and returns its output value.
+
+Shapes are inferred as nodes are emitted, and a node whose inputs are all constant is
+evaluated on the spot: emitting *is* partial evaluation, so shape arithmetic of exporters
+disappears while the graph is built.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from onnx import defs, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from unitscope.errors import ModelRejected
+from unitscope.graph.ir import Graph, Node, Shape, Value
+
+Operand = Value | np.ndarray | float | int | Sequence[int] | None
+
+MAX_FOLDED_ELEMENTS = 1 << 26
+"""A constant larger than this is left to the runtime: a tiny file can ask for a huge tensor."""
+_MAX_SHAPE_DATA = 4096
+_NEVER_FOLDED = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+                 "Bernoulli", "Multinomial", "If", "Loop", "Scan"}  # fmt: skip
+
+
+class EmitOne(Protocol):
+    """What ``op.Relu`` is: operands in schema order, attributes by name."""
+
+    def __call__(self, *inputs: Operand, **attributes: Any) -> Value: ...
+
+
+class Emitter:
+    """Appends nodes to a graph.
+
+    Operands are values, arrays (int64 lists for axes and shapes) or Python floats, which take
+    the element type of the first float operand. Raises ModelRejected naming node and operator
+    when the operands do not fit the operator.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __getattr__(self, op_type: str) -> EmitOne:
+        if not op_type[0].isupper():
+            raise AttributeError(op_type)
+
+        def emit_one(*inputs: Operand, **attributes: Any) -> Value:
+            return self.emit(op_type, inputs, attributes)[0]
+
+        return emit_one
+
+    def emit(
+        self,
+        op_type: str,
+        inputs: Sequence[Operand],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        outputs: int | Sequence[str] = 1,
+        name: str = "",
+        domain: str = "",
+    ) -> tuple[Value, ...]:
+        """Append one node with `outputs` results (a count, or names; "" = absent)."""
+        operands = self._operands(inputs)
+        given = {key: value for key, value in (attributes or {}).items() if value is not None}
+        names = (
+            [self.graph.fresh_name(op_type.lower()) for _ in range(outputs)]
+            if isinstance(outputs, int)
+            else list(outputs)
+        )
+        node = helper.make_node(
+            op_type,
+            [value.name if value else "" for value in operands],
+            names,
+            name=name,
+            domain=domain,
+            **given,
+        )
+        types = self._infer(node, operands)
+        known = self._fold(node, operands, types)
+        if known is not None:
+            return tuple(Value(n, a.dtype, a.shape, a) for n, a in zip(names, known, strict=True))
+        values = tuple(self._value(n, types.get(n), node) if n else None for n in names)
+        self.graph.nodes.append(Node(op_type, tuple(operands), values, given, name, domain))
+        return values  # type: ignore[return-value]  # absent outputs are only asked for by lower()
+
+    def const(self, content: Any, dtype: Any = None) -> Value:
+        """A constant of the graph."""
+        array = np.asarray(content, dtype=dtype)
+        return Value(self.graph.fresh_name("const"), array.dtype, array.shape, array)
+
+    def shape(self, value: Value, start: int = 0, end: int | None = None) -> Value:
+        """The shape of `value` as int64 `[rank]`, constant where it is known."""
+        return self.Shape(value, start=start, end=end)
+
+    def reshape_like(self, value: Value, like: Value) -> Value:
+        """`value` in the shape of `like`, which has as many elements."""
+        if value.shape == like.shape and value.shape is not None:
+            return value
+        return self.Reshape(value, self._target(like))
+
+    def sum_to(self, value: Value, like: Value) -> Value:
+        """`value` summed over the axes along which `like` was broadcast to reach its shape."""
+        if value.shape == like.shape and value.shape is not None:
+            return value
+        extra = value.rank - like.rank
+        pairs = list(zip(value.shape[extra:], like.shape, strict=True))  # type: ignore[index,arg-type]
+        if any(isinstance(b, str) and a != b for a, b in pairs):
+            return self._sum_to_at_run_time(value, like)
+        axes = [*range(extra), *(extra + i for i, (a, b) in enumerate(pairs) if b == 1 and a != 1)]
+        summed = self.ReduceSum(value, axes, keepdims=1) if axes else value
+        return self.reshape_like(summed, like) if extra else summed
+
+    def zeros_like(self, value: Value) -> Value:
+        """Zeros in the shape and element type of `value`."""
+        zero = numpy_helper.from_array(np.zeros(1, value.dtype))
+        return self.ConstantOfShape(self.shape(value), value=zero)
+
+    def _target(self, like: Value) -> Operand:
+        unknown = [dim for dim in like.shape or () if isinstance(dim, str)]
+        if like.shape is not None and len(unknown) <= 1 and 0 not in like.shape:
+            return np.array([dim if isinstance(dim, int) else -1 for dim in like.shape], np.int64)
+        return self.shape(like)
+
+    def _sum_to_at_run_time(self, value: Value, like: Value) -> Value:
+        """Which axes were broadcast shows only when the sizes are known."""
+        extra = value.rank - like.rank
+        padded = self.Concat(np.ones(extra, np.int64), self.shape(like), axis=0)
+        grown = self.And(self.Equal(padded, np.int64(1)), self.Not(self.Equal(self.shape(value), np.int64(1))))
+        axes = self.Reshape(self.NonZero(grown), [-1])
+        summed = self.ReduceSum(value, axes, keepdims=1, noop_with_empty_axes=1)
+        return self.Reshape(summed, self.shape(like))
+
+    def _operands(self, inputs: Sequence[Operand]) -> list[Value | None]:
+        values = [item for item in inputs if isinstance(item, Value)]
+        like = next((v for v in values if v.is_float), values[0] if values else None)
+        return [self._operand(item, like) for item in inputs]
+
+    def _operand(self, item: Operand, like: Value | None) -> Value | None:
+        if item is None or isinstance(item, Value):
+            return item
+        if isinstance(item, float):
+            return self.const(item, like.dtype if like else np.float32)
+        if isinstance(item, np.ndarray | np.generic):
+            return self.const(item)
+        return self.const(item, np.int64)
+
+    def _infer(self, node: onnx.NodeProto, operands: Sequence[Value | None]) -> dict[str, onnx.TypeProto]:
+        present = [value for value in operands if value]
+        try:
+            schema = defs.get_schema(node.op_type, self.graph.opset, node.domain)
+            return dict(
+                shape_inference.infer_node_outputs(
+                    schema,
+                    node,
+                    {value.name: _type_proto(value) for value in present},
+                    {
+                        value.name: numpy_helper.from_array(value.const, value.name)
+                        for value in present
+                        if value.const is not None and value.const.size <= _MAX_SHAPE_DATA
+                    },
+                    opset_imports=[helper.make_opsetid(node.domain, self.graph.opset)],
+                )
+            )
+        except (defs.SchemaError, shape_inference.InferenceError) as error:
+            raise _rejected(node, str(error)) from error
+
+    def _value(self, name: str, inferred: onnx.TypeProto | None, node: onnx.NodeProto) -> Value:
+        if inferred is None or not inferred.HasField("tensor_type"):
+            raise _rejected(node, "it does not produce a tensor whose type can be inferred")
+        tensor = inferred.tensor_type
+        shape = self._shape(tensor.shape) if tensor.HasField("shape") else None
+        return Value(name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
+
+    def _shape(self, proto: onnx.TensorShapeProto) -> Shape:
+        return tuple(
+            dim.dim_value
+            if dim.HasField("dim_value")
+            else dim.dim_param or self.graph.fresh_name("dim")
+            for dim in proto.dim
+        )
+
+    def _fold(
+        self, node: onnx.NodeProto, operands: Sequence[Value | None], types: Mapping[str, onnx.TypeProto]
+    ) -> list[np.ndarray] | None:
+        if node.op_type == "Shape" and operands[0] is not None:
+            return _static_dims(operands[0], node)
+        if node.op_type in _NEVER_FOLDED or any(v is not None and v.const is None for v in operands):
+            return None
+        if not all(name in types and _elements(types[name]) <= MAX_FOLDED_ELEMENTS for name in node.output):
+            return None
+        return self._evaluate(node, [value for value in operands if value])
+
+    def _evaluate(self, node: onnx.NodeProto, constants: Sequence[Value]) -> list[np.ndarray]:
+        unique = {value.name: value for value in constants}
+        graph = helper.make_graph(
+            [node],
+            "fold",
+            [onnx.ValueInfoProto(name=name, type=_type_proto(value)) for name, value in unique.items()],
+            [onnx.ValueInfoProto(name=name) for name in node.output],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)])
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # numpy speaks of inf and nan; the model asked for them
+                results = ReferenceEvaluator(model).run(None, {n: v.const for n, v in unique.items()})
+        except Exception as error:  # the evaluator raises whatever numpy raises
+            raise _rejected(node, f"its constant inputs cannot be evaluated: {error}") from error
+        return [np.asarray(result) for result in results]
+
+
+def _static_dims(value: Value, node: onnx.NodeProto) -> list[np.ndarray] | None:
+    if value.shape is None:
+        return None
+    given = {attribute.name: attribute.i for attribute in node.attribute}
+    dims = value.shape[given.get("start", 0) : given.get("end", value.rank)]
+    if not all(isinstance(dim, int) for dim in dims):
+        return None
+    return [np.array(dims, np.int64)]
+
+
+def _type_proto(value: Value) -> onnx.TypeProto:
+    return helper.make_tensor_type_proto(value.elem_type, value.shape)
+
+
+def _elements(inferred: onnx.TypeProto) -> float:
+    dims = inferred.tensor_type.shape.dim
+    if not inferred.tensor_type.HasField("shape") or not all(dim.HasField("dim_value") for dim in dims):
+        return 0.0  # bounded by its constant inputs: NonZero, Compress, Unique
+    return float(np.prod([float(dim.dim_value) for dim in dims]))
+
+
+def _rejected(node: onnx.NodeProto, why: str) -> ModelRejected:
+    label = node.name or (node.output[0] if node.output else "?")
+    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    return ModelRejected(f"node {label!r} ({operator}): {why}", node=label, operator=operator)

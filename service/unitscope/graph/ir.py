@@ -1,0 +1,146 @@
+"""What a graph is here: values, nodes and the list that holds them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+Dim = int | str
+"""A size, or the name of a size known only at run time. Equal names mean equal sizes."""
+Shape = tuple[Dim, ...]
+
+IR_VERSION = 8
+"""The ONNX IR version written: the first that every opset-18 runtime reads."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """A tensor: its name, element type, shape (None = rank unknown) and, if constant, content."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape | None
+    const: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions; raises ValueError when it is unknown."""
+        if self.shape is None:
+            raise ValueError(f"the rank of tensor {self.name!r} is unknown")
+        return len(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """True for element types that carry a gradient."""
+        return bool(np.issubdtype(self.dtype, np.floating)) or self.dtype.name == "bfloat16"
+
+    @property
+    def elem_type(self) -> int:
+        """The element type as ONNX numbers it (the `to` of Cast)."""
+        return int(helper.np_dtype_to_tensor_dtype(self.dtype))
+
+    @property
+    def static_shape(self) -> tuple[int, ...] | None:
+        """The shape if every dimension is known, else None."""
+        if self.shape is None or not all(isinstance(dim, int) for dim in self.shape):
+            return None
+        return tuple(int(dim) for dim in self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operator application. An absent optional input or output is None."""
+
+    op_type: str
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value | None, ...]
+    attributes: dict[str, Any]
+    name: str = ""
+    domain: str = ""
+
+    def __str__(self) -> str:
+        first = next((value.name for value in self.outputs if value), "?")
+        return f"{self.name or first!r} ({self.op_type})"
+
+
+class Graph:
+    """Nodes in topological order; a value is defined before it is used."""
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.inputs: list[Value] = []
+        self.nodes: list[Node] = []
+        self._names: set[str] = set()
+        self._counter = 0
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep `names` from being handed out by `fresh_name`."""
+        self._names.update(names)
+
+    def fresh_name(self, stem: str) -> str:
+        """A tensor name that nobody has."""
+        while True:
+            self._counter += 1
+            name = f"{stem}_{self._counter}"
+            if name not in self._names:
+                self._names.add(name)
+                return name
+
+    def add_input(self, name: str, dtype: Any, shape: Sequence[Dim]) -> Value:
+        """Declare an input of the graph; raises ValueError if the name is taken."""
+        if any(value.name == name for value in self.inputs):
+            raise ValueError(f"input {name!r} is declared twice")
+        value = Value(name, np.dtype(dtype), tuple(shape))
+        self._names.add(name)
+        self.inputs.append(value)
+        return value
+
+    def to_model(self, outputs: Sequence[Value], *, inputs: Sequence[Value] | None = None) -> onnx.ModelProto:
+        """The part of the graph that `outputs` need, as a model with inputs in the given order."""
+        nodes = self._needed(outputs)
+        used = {value.name: value for node in nodes for value in node.inputs if value}
+        constants = [value for value in used.values() if value.const is not None]
+        graph = helper.make_graph(
+            [_node_proto(node) for node in nodes],
+            "unitscope",
+            [_value_info(value) for value in (self.inputs if inputs is None else inputs)],
+            [_value_info(value) for value in outputs],
+            [numpy_helper.from_array(np.asarray(value.const), value.name) for value in constants],
+        )
+        return helper.make_model(
+            graph,
+            producer_name="unitscope",
+            ir_version=max(IR_VERSION, helper.find_min_ir_version_for([helper.make_opsetid("", self.opset)])),
+            opset_imports=[helper.make_opsetid("", self.opset)],
+        )
+
+    def _needed(self, outputs: Sequence[Value]) -> list[Node]:
+        wanted = {value.name for value in outputs}
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if any(value.name in wanted for value in node.outputs if value):
+                kept.append(node)
+                wanted.update(value.name for value in node.inputs if value)
+        return kept[::-1]
+
+
+def _node_proto(node: Node) -> onnx.NodeProto:
+    return helper.make_node(
+        node.op_type,
+        [value.name if value else "" for value in node.inputs],
+        [value.name if value else "" for value in node.outputs],
+        name=node.name,
+        domain=node.domain,
+        **node.attributes,
+    )
+
+
+def _value_info(value: Value) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(
+        value.name, value.elem_type, value.shape
+    )
