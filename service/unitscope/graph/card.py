@@ -1,0 +1,135 @@
+"""The card of a model: how a picture becomes its input, and what its classes are called.
+
+A card is a small TOML file beside the model (``name.toml`` for ``name.onnx``):
+
+    [model]
+    title = "SqueezeNet 1.1"
+
+    [input]
+    layout = "NCHW"
+    channels = "BGR"
+    height_px = 227
+    width_px = 227
+    low = 0.0
+    high = 255.0
+    mean = [104.006, 116.669, 122.679]
+    std = [1.0, 1.0, 1.0]
+
+    [labels]
+    file = "labels.txt"
+
+The model's input is ``(low + picture · (high − low) − mean) / std`` for a picture in 0..1, with
+`mean` and `std` in the model's channel order.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unitscope.errors import ModelRejected
+from unitscope.graph.ir import Shape
+
+LAYOUTS = ("NCHW", "NHWC")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_DEFAULT_SIZE_PX = 224
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Preprocessing and labels of one model.
+
+    `channels`: one letter per channel in the model's order, for example "RGB", "BGR" or "L".
+    `labels`: one per class, or empty. `inferred`: nobody stated this, it was guessed from the
+    graph.
+    """
+
+    layout: str
+    channels: str
+    height_px: int
+    width_px: int
+    low: float = 0.0
+    high: float = 1.0
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...] = ()
+    title: str = ""
+    license: str = ""
+    source: str = ""
+    inferred: bool = False
+
+    def __post_init__(self) -> None:
+        count = len(self.channels)
+        if self.layout not in LAYOUTS:
+            raise _wrong("input.layout", self.layout, f"one of {', '.join(LAYOUTS)}")
+        if min(self.height_px, self.width_px) < 1:
+            raise _wrong("input.height_px and width_px", (self.height_px, self.width_px), "sizes ≥ 1")
+        if len(self.mean) != count or len(self.std) != count:
+            raise _wrong("input.mean and input.std", (self.mean, self.std), f"{count} numbers each")
+        if not all(math.isfinite(v) for v in (self.low, self.high, *self.mean, *self.std)) or 0 in self.std:
+            raise _wrong("input", (self.low, self.high, self.mean, self.std), "finite numbers, std ≠ 0")
+
+
+def load_card(path: Path) -> Card:
+    """Read a card; raises ModelRejected naming the key that is missing or wrong."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelRejected(f"cannot read the card {path.name}: {error}") from error
+    about, given = content.get("model", {}), dict(content.get("input", {}))
+    given.pop("name", None)
+    for key in ("mean", "std"):
+        given[key] = tuple(given.get(key, ()))
+    try:
+        return Card(
+            **given,
+            labels=_labels(content.get("labels", {}), path.parent),
+            **{key: str(about.get(key, "")) for key in ("title", "license", "source")},
+        )
+    except TypeError as error:
+        raise ModelRejected(f"the card {path.name} is incomplete: [input] {error}") from error
+
+
+def infer_card(shape: Shape, class_count: int) -> Card:
+    """Guess the card of a model from its input `shape` (with batch) and number of classes.
+
+    Three channels and 1000 classes mean ImageNet as torchvision normalises it; anything else is
+    taken as a picture in 0..1. The result is marked `inferred`.
+    """
+    if len(shape) != 4:
+        raise ModelRejected(f"the input has shape {list(shape)}, expected a batch of images [N, C, H, W]")
+    layout = "NHWC" if shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4) else "NCHW"
+    channel, height, width = (shape[1], *shape[2:]) if layout == "NCHW" else (shape[3], *shape[1:3])
+    if not isinstance(channel, int):
+        raise ModelRejected("the number of channels is open: state it in a card beside the model")
+    imagenet = channel == 3 and class_count == 1000
+    return Card(
+        layout=layout,
+        channels={1: "L", 3: "RGB", 4: "RGBA"}.get(channel, "X" * channel),
+        height_px=height if isinstance(height, int) else _DEFAULT_SIZE_PX,
+        width_px=width if isinstance(width, int) else _DEFAULT_SIZE_PX,
+        mean=_IMAGENET_MEAN if imagenet else (0.0,) * channel,
+        std=_IMAGENET_STD if imagenet else (1.0,) * channel,
+        inferred=True,
+    )
+
+
+def _labels(table: Mapping[str, Any], directory: Path) -> tuple[str, ...]:
+    if "names" in table:
+        return tuple(str(name) for name in table["names"])
+    if "file" not in table:
+        return ()
+    file = directory / str(table["file"])
+    try:
+        return tuple(file.read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise ModelRejected(f"cannot read the labels {file.name}: {error}") from error
+
+
+def _wrong(key: str, got: object, expected: str) -> ModelRejected:
+    return ModelRejected(f"card: {key}: got {got!r}, expected {expected}")
