@@ -76,6 +76,14 @@ class Rules:
             for operator, rule in family._rules.items():
                 self._rules.add(operator, rule)
 
+    def overridden(self, by: Rules) -> Rules:
+        """These rules with those of `by` in place of their namesakes."""
+        merged = Rules(self)
+        merged._rules = Registry(self._rules.kind)
+        for operator in {**self._rules, **by._rules}:
+            merged._rules.add(operator, (by if operator in by._rules else self)._rules[operator])
+        return merged
+
     def vjp(
         self, *operators: str, several: bool = False, harmless: tuple[str, ...] = ()
     ) -> Callable[[RuleFunction], RuleFunction]:
