@@ -36,16 +36,18 @@ OBJECTIVES.add("channel", _channel)
 OBJECTIVES.add("neuron", _neuron)
 
 
-def score_index(layer: Layer, unit: int, position: tuple[int, int] | None) -> int:
-    """Which score is `unit`'s: for the channel objective, or at (x, y) for the neuron objective."""
+def one_hot(layer: Layer, unit: int, position: tuple[int, int] | None) -> np.ndarray:
+    """Weights `[K]` that climb one unit: its channel, or the neuron at `position` (x, y)."""
     if position is None:
-        return unit
+        return np.eye(1, layer.unit_count, unit, dtype=np.float32)[0]
     x, y = position
-    return int(np.ravel_multi_index((unit, y, x), [int(dim) for dim in layer.shape]))
+    weights = np.zeros([int(dim) for dim in layer.shape], np.float32)
+    weights[unit, y, x] = 1.0
+    return weights.ravel()
 
 
 def unit_scores(layer: Layer, scores: np.ndarray, position: tuple[int, int] | None) -> np.ndarray:
-    """The scores `[units]` of all units of the layer, where `position` says."""
+    """Of scores `[K]`, one per unit `[units]`: the channels', or those at `position`."""
     if position is None:
         return scores
     x, y = position

@@ -23,7 +23,7 @@ from unitscope.graph.card import Card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph, Value
 from unitscope.graph.layers import Layer
-from unitscope.graph.lower import image_inputs, lower
+from unitscope.graph.lower import image_input, lower
 from unitscope.graph.model import opset_of
 
 
@@ -148,9 +148,8 @@ def _look(op: Emitter, spec: ProgramSpec, image: Value, *, whole: bool = False) 
     elif spec.views and not whole:
         matrices = op.graph.add_input("matrices", np.float32, (spec.rows, 2, 3))
         seen = emit_view(op, image, matrices, *size)
-    (declared,) = image_inputs(model)
     ready = emit_preprocessing(op, seen, card)
-    values = lower(op, model, {declared.name: ready}, keep=RULES.__contains__)
+    values = lower(op, model, {image_input(model).name: ready}, keep=RULES.__contains__)
     scores = OBJECTIVES[spec.objective](op, values[spec.layer.tensor], spec.layer)
     return scores, values[spec.subject.logits]
 

@@ -22,10 +22,21 @@ Keep = Callable[[str], bool]
 """Told an operator of the standard domain, says whether it must not be replaced by its body."""
 
 
-def image_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The model's inputs that are not weights (IR 3 lists initializers among the inputs)."""
+def image_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    """The input that is not a weight (IR 3 lists initializers among the inputs).
+
+    Raises ModelRejected unless there is exactly one, of float32 elements.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in weights]
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(repr(value.name) for value in inputs)
+        raise ModelRejected(f"the model has {len(inputs)} inputs ({names}), expected one image")
+    (image,) = inputs
+    if image.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        got = helper.tensor_dtype_to_string(image.type.tensor_type.elem_type)
+        raise ModelRejected(f"input {image.name!r} holds {got}, expected TensorProto.FLOAT")
+    return image
 
 
 def declared_shape(value: onnx.ValueInfoProto) -> Shape:

@@ -1,0 +1,55 @@
+"""The whole of it in one call, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unitscope.engine.engine import Engine
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Event, Maximization, MaximizeRequest, Progress
+
+ModelName = str | os.PathLike[str]
+
+
+def maximize(
+    unit: int | str,
+    *,
+    model: ModelName = "",
+    layer: str = "",
+    steps: int = 256,
+    seed: int = 0,
+    on_progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Maximization:
+    """The picture that `unit` of `layer` prefers.
+
+    `model`: the name of the embedded model ("" = default) or the path of an ONNX file. `options`:
+    the other fields of `MaximizeRequest`. Raises InvalidRequest, NotFound, ModelRejected or
+    DeadGradient. Every call compiles anew; keep an `Engine` to climb many units.
+    """
+    repository = Repository()
+    name = open_model(repository, model)
+    request = MaximizeRequest(unit=unit, model=name, layer=layer, steps=steps, seed=seed, **options)
+    with Engine(repository) as engine:
+        return follow(engine.submit(request).events(), on_progress)
+
+
+def open_model(repository: Repository, model: ModelName) -> str:
+    """The name in `repository` of a model given by name or by the path of its file."""
+    path = Path(model)
+    if str(model) and (path.suffix == ".onnx" or path.is_file()):
+        return repository.add(path).info.name
+    return str(model)
+
+
+def follow(events: Any, on_progress: Callable[[Progress], None] | None) -> Maximization:
+    """Read events to the end, telling `on_progress`; the last one is the result."""
+    last: Event | None = None
+    for last in events:
+        if on_progress is not None and isinstance(last, Progress):
+            on_progress(last)
+    assert isinstance(last, Maximization)
+    return last

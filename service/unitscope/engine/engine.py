@@ -1,0 +1,250 @@
+"""The engine: takes requests, lets them take turns on one executor, loses none.
+
+One thread climbs, one thread compiles, callers only leave and read messages. The loop is:
+schedule, execute, update.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Protocol, Self
+
+from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.executor import Executor, Program
+from unitscope.engine.job import Job
+from unitscope.engine.plan import Limits, check, resolve
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Event, Maximization, MaximizeRequest
+from unitscope.engine.scheduler import Scheduler
+from unitscope.errors import Cancelled, QueueFull, ShuttingDown, UnitscopeError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """`max_active` requests take turns, `max_queue` more may wait; `threads` 0 = all cores."""
+
+    limits: Limits = Limits()
+    max_queue: int = 64
+    max_active: int = 16
+    max_programs: int = 16
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A glance at the engine."""
+
+    queue_depth: int
+    active: int
+    programs: int
+
+
+class Observer(Protocol):
+    """Is told how long things took; called from the engine's threads."""
+
+    def step(self, seconds: float) -> None:
+        """One step of one request was taken."""
+
+    def compiled(self, seconds: float) -> None:
+        """A program was built."""
+
+
+class _NoObserver:
+    def step(self, seconds: float) -> None: ...
+
+    def compiled(self, seconds: float) -> None: ...
+
+
+class Ticket:
+    """The caller's end of a request."""
+
+    def __init__(self, engine: Engine, job: Job) -> None:
+        self.request_id = job.plan.request_id
+        self._engine = engine
+        self._job = job
+
+    def events(self) -> Iterator[Event]:
+        """Accepted, then Progress, last Maximization; raises the error that ended the request."""
+        return iter(self._job.mailbox)
+
+    def aevents(self) -> AsyncIterator[Event]:
+        """The same for asyncio."""
+        return aiter(self._job.mailbox)
+
+    def result(self) -> Maximization:
+        """Wait for the picture; raises the error that ended the request."""
+        *_, last = self.events()
+        assert isinstance(last, Maximization)
+        return last
+
+    def cancel(self) -> None:
+        """Give the request up: it ends within one step, and `events` raises Cancelled."""
+        self._engine.cancel(self._job)
+
+
+class Engine:
+    """Serves requests until closed. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        settings: EngineSettings = EngineSettings(),  # noqa: B008  frozen
+        observer: Observer | None = None,
+    ) -> None:
+        self.repository = repository
+        self._settings = settings
+        self._observer = observer or _NoObserver()
+        self._executor = Executor(threads=settings.threads)
+        self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
+        self._jobs: set[Job] = set()
+        self._programs: OrderedDict[ProgramSpec, Program] = OrderedDict()
+        self._step_seconds = 0.0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._builder = ThreadPoolExecutor(1, thread_name_prefix="unitscope-build")
+        self._climber = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
+        self._climber.start()
+
+    def submit(self, request: MaximizeRequest) -> Ticket:
+        """Take a request in; loads its model if need be.
+
+        Raises InvalidRequest, NotFound, ModelRejected, QueueFull or ShuttingDown.
+        """
+        check(request, self._settings.limits)
+        self._check_room()
+        job = Job(resolve(request, self.repository.get(request.model)))
+        with self._changed:
+            self._check_room()
+            self._jobs.add(job)
+            job.mailbox.put(job.plan.accepted())
+            self._builder.submit(self._build, job)
+        return Ticket(self, job)
+
+    def cancel(self, job: Job) -> None:
+        """End `job` within one step; nothing happens if it has ended."""
+        self._leave(job, Cancelled("the request was cancelled"))
+
+    def stats(self) -> EngineStats:
+        """Requests waiting (or compiling) and running, and programs in memory."""
+        with self._changed:
+            running = self._scheduler.running
+            return EngineStats(len(self._jobs) - running, running, len(self._programs))
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._jobs, timeout=drain_seconds)
+            left = list(self._jobs)
+        for job in left:
+            self._leave(job, ShuttingDown("the server shut down before the request was finished"))
+        self._climber.join()
+        self._builder.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                job = self._scheduler.schedule()
+                while job is None:
+                    if self._closing and not self._jobs:
+                        return
+                    self._changed.wait()
+                    job = self._scheduler.schedule()
+            self._turn(job)
+
+    def _turn(self, job: Job) -> None:
+        program = job.program
+        if program is None or program.spec.redirect != job.redirecting:
+            self._rebuild(job)
+            return
+        started = time.monotonic()
+        try:
+            result = job.advance(self._executor, program)
+        except Exception as error:  # ends this request, whatever it was, and no other
+            self._leave(job, error)
+            return
+        self._note_step(time.monotonic() - started)
+        if result is not None:
+            job.mailbox.put(result)
+            self._leave(job)
+
+    def _note_step(self, seconds: float) -> None:
+        previous = self._step_seconds or seconds
+        self._step_seconds = 0.9 * previous + 0.1 * seconds
+        self._observer.step(seconds)
+
+    def _rebuild(self, job: Job) -> None:
+        """Take the job out of the turns until the other program it needs is there."""
+        with self._changed:
+            if self._scheduler.remove(job):
+                self._builder.submit(self._build, job)
+
+    def _build(self, job: Job) -> None:
+        """On the builder's thread: find or compile the job's program, then let it take turns."""
+        if job not in self._jobs:
+            return
+        started = time.monotonic()
+        try:
+            job.program = self._program(replace(job.plan.spec, redirect=job.redirecting))
+        except Exception as error:  # ends this request, whatever it was, and no other
+            self._leave(job, error)
+            return
+        job.clock.compiling += time.monotonic() - started
+        with self._changed:
+            if job in self._jobs:
+                self._scheduler.add(job)
+                self._changed.notify_all()
+
+    def _program(self, spec: ProgramSpec) -> Program:
+        """Compiled programs are kept, the least recently used one leaves first."""
+        program = self._programs.pop(spec, None)
+        if program is None:
+            started = time.monotonic()
+            program = self._executor.compile(spec)
+            self._observer.compiled(time.monotonic() - started)
+        self._programs[spec] = program
+        while len(self._programs) > self._settings.max_programs:
+            self._programs.popitem(last=False)
+        return program
+
+    def _leave(self, job: Job, error: Exception | None = None) -> None:
+        """Let `job` go, once: with its result already in the mailbox, or with an error."""
+        with self._changed:
+            if job not in self._jobs:
+                return
+            self._jobs.remove(job)
+            self._scheduler.remove(job)
+            self._changed.notify_all()
+        if error is not None and not isinstance(error, UnitscopeError):
+            _log.error("request %s failed", job.plan.request_id, exc_info=error)
+        job.mailbox.close(error)
+
+    def _check_room(self) -> None:
+        if self._closing:
+            raise ShuttingDown("the server is shutting down and takes no new requests")
+        waiting = len(self._jobs) - self._scheduler.running
+        if len(self._jobs) >= self._settings.max_active + self._settings.max_queue:
+            raise QueueFull(waiting, self._seconds_until_room())
+
+    def _seconds_until_room(self) -> float:
+        """Until the shortest running request ends, all of them taking turns."""
+        shortest = min((job.remaining for job in self._jobs), default=0)
+        return max(shortest * self._scheduler.running * self._step_seconds, 0.1)

@@ -1,0 +1,115 @@
+"""Runs programs on ONNX Runtime. Holds no queue and decides nothing."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step
+from unitscope.engine.picture import Pixels
+
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The compiled graphs of a spec."""
+
+    spec: ProgramSpec
+    step: ort.InferenceSession
+    render: ort.InferenceSession
+    judge: ort.InferenceSession
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step brings back of a row."""
+
+    activation: float
+    gradient_norm: float
+
+
+class Ascent:
+    """The state of one request on the device: two sets of tensors that take turns."""
+
+    def __init__(self, program: Program, parameters: np.ndarray, weights: np.ndarray, rate: float) -> None:
+        spec, device = program.spec, _device(program.step)
+        shape = spec.parameter_shape
+        self.current = [
+            ort.OrtValue.ortvalue_from_numpy(parameters.reshape(shape), device),
+            *(ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device) for _ in spec.state_names[1:]),
+        ]
+        self.spare = [
+            ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device) for _ in spec.state_names
+        ]
+        self.fixed = {
+            "weights": ort.OrtValue.ortvalue_from_numpy(weights[None], device),
+            "learning_rate": ort.OrtValue.ortvalue_from_numpy(np.full(spec.rows, rate, np.float32), device),
+        }
+
+
+class Executor:
+    """Compiles programs and advances ascents.
+
+    `threads`: for one step; 0 means all cores. The graphics processor is used where the
+    installed ONNX Runtime has one.
+    """
+
+    def __init__(self, *, threads: int = 0) -> None:
+        self._options = ort.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.log_severity_level = _FATAL_ONLY
+        self._providers = [name for name in _PROVIDERS if name in ort.get_available_providers()]
+
+    def compile(self, spec: ProgramSpec) -> Program:
+        """Build the graphs of `spec` and make them ready to run."""
+        return Program(
+            spec,
+            step=self._session(build_step(spec)),
+            render=self._session(build_render(spec)),
+            judge=self._session(build_judge(spec)),
+        )
+
+    def step(self, program: Program, ascent: Ascent, number: int, matrices: np.ndarray) -> Outcome:
+        """One step upwards, the state staying where it is; `number` counts from 1."""
+        binding = program.step.io_binding()
+        spec, device = program.spec, _device(program.step)
+        for name, now, then in zip(spec.state_names, ascent.current, ascent.spare, strict=True):
+            binding.bind_ortvalue_input(name, now)
+            binding.bind_ortvalue_output(f"next_{name}", then)
+        for name, value in ascent.fixed.items():
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_cpu_input("step", np.full(spec.rows, number, np.float32))
+        if spec.views:
+            binding.bind_cpu_input("matrices", matrices[None])
+        for name in ("activation", "gradient_norm"):
+            binding.bind_output(name, "cpu")
+        program.step.run_with_iobinding(binding)
+        ascent.current, ascent.spare = ascent.spare, ascent.current
+        activation, norm = (float(value[0]) for value in binding.copy_outputs_to_cpu()[-2:])
+        return Outcome(activation, norm)
+
+    def render(self, program: Program, ascent: Ascent) -> Pixels:
+        """The picture `[C, H, W]` as it stands."""
+        (picture,) = program.render.run_with_ort_values(["picture"], {"parameters": ascent.current[0]})
+        return np.asarray(picture.numpy()[0])
+
+    def judge(self, program: Program, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the layer's units and logits `[classes]` on a finished picture."""
+        scores, logits = program.judge.run(["scores", "logits"], {"picture": pixels[None]})
+        return scores[0], logits[0]
+
+    def _session(self, model: onnx.ModelProto) -> ort.InferenceSession:
+        return ort.InferenceSession(
+            model.SerializeToString(), self._options, providers=self._providers
+        )
+
+
+def _device(session: ort.InferenceSession) -> str:
+    return "cuda" if session.get_providers()[0] == _PROVIDERS[0] else "cpu"
