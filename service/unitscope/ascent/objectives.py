@@ -39,7 +39,7 @@ OBJECTIVES.add("neuron", _neuron)
 def one_hot(layer: Layer, unit: int, position: tuple[int, int] | None) -> np.ndarray:
     """Weights `[K]` that climb one unit: its channel, or the neuron at `position` (x, y)."""
     if position is None:
-        return np.eye(1, layer.unit_count, unit, dtype=np.float32)[0]
+        return np.eye(1, layer.unit_count, unit, dtype=np.float32).ravel()
     x, y = position
     weights = np.zeros([int(dim) for dim in layer.shape], np.float32)
     weights[unit, y, x] = 1.0

@@ -97,7 +97,10 @@ def build_step(spec: ProgramSpec) -> onnx.ModelProto:
     updated = (op.Add(parameters, op.Mul(rate, direction)), *moments)
     return op.graph.to_model(
         [
-            *(_named(op, value, f"next_{name}") for value, name in zip(updated, spec.state_names, strict=True)),
+            *(
+                _named(op, value, f"next_{name}")
+                for value, name in zip(updated, spec.state_names, strict=True)
+            ),
             _named(op, activation, "activation"),
             _named(op, op.Reshape(norm, [spec.rows]), "gradient_norm"),
         ]
@@ -122,7 +125,9 @@ def build_judge(spec: ProgramSpec) -> onnx.ModelProto:
     image = spec.image
     shape = (spec.rows, image.channels, image.height_px, image.width_px)
     picture = op.graph.add_input("picture", np.uint8, shape)
-    scores, logits = _look(op, spec, op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0), whole=True)
+    scores, logits = _look(
+        op, spec, op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0), whole=True
+    )
     return op.graph.to_model(
         [_named(op, scores, "scores"), _named(op, op.Reshape(logits, [spec.rows, -1]), "logits")]
     )
@@ -134,7 +139,9 @@ def _begin(spec: ProgramSpec) -> tuple[Emitter, list[Value]]:
     return op, [op.graph.add_input(name, np.float32, shape) for name in spec.state_names]
 
 
-def _look(op: Emitter, spec: ProgramSpec, image: Value, *, whole: bool = False) -> tuple[Value, Value]:
+def _look(
+    op: Emitter, spec: ProgramSpec, image: Value, *, whole: bool = False
+) -> tuple[Value, Value]:
     """Show the image to the model: the scores of the layer's units, and the logits.
 
     `whole`: the image as it is, fitted to the model's input; else as the request's views have it.
@@ -157,7 +164,9 @@ def _look(op: Emitter, spec: ProgramSpec, image: Value, *, whole: bool = False) 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:
     """An input `[N]`, shaped to multiply the parameters."""
     rank = len(spec.parameter_shape)
-    return op.Reshape(op.graph.add_input(name, np.float32, (spec.rows,)), [spec.rows, *[1] * (rank - 1)])
+    return op.Reshape(
+        op.graph.add_input(name, np.float32, (spec.rows,)), [spec.rows, *[1] * (rank - 1)]
+    )
 
 
 def _row_norm(op: Emitter, gradient: Value) -> Value:
@@ -167,7 +176,9 @@ def _row_norm(op: Emitter, gradient: Value) -> Value:
 def _unit_rms(op: Emitter, gradient: Value, norm: Value) -> Value:
     """The gradient scaled to a root mean square of 1 per row; zero stays zero."""
     size = float(np.prod([int(dim) for dim in (gradient.shape or ())[1:]]))
-    return op.Mul(gradient, op.Div(float(np.sqrt(size)), op.Max(norm, float(np.finfo(np.float32).tiny))))
+    return op.Mul(
+        gradient, op.Div(float(np.sqrt(size)), op.Max(norm, float(np.finfo(np.float32).tiny)))
+    )
 
 
 def _row_axes(value: Value) -> Sequence[int]:

@@ -85,7 +85,9 @@ def emit_view(op: Emitter, image: Value, matrices: Value, height_px: int, width_
     flat = op.const(points.reshape(1, -1, 3), np.float32)
     grid = op.MatMul(flat, op.Transpose(matrices, perm=[0, 2, 1]))
     grid = op.Reshape(grid, [0, height_px, width_px, 2])
-    sampled = op.GridSample(op.Sub(image, 0.5), grid, mode="bilinear", padding_mode="zeros", align_corners=0)
+    sampled = op.GridSample(
+        op.Sub(image, 0.5), grid, mode="bilinear", padding_mode="zeros", align_corners=0
+    )
     return op.Add(sampled, 0.5)
 
 

@@ -54,7 +54,9 @@ class Rule:
     def _bind(self, op: Emitter, node: Node) -> dict[str, Any]:
         schema = defs.get_schema(node.op_type, op.graph.opset, node.domain).attributes
         defaults = {
-            name: _schema_default(schema[name]) for name in schema if schema[name].default_value.name
+            name: _schema_default(schema[name])
+            for name in schema
+            if schema[name].default_value.name
         }
         for name, value in node.attributes.items():
             unknown = name not in self.attributes and name not in self.harmless

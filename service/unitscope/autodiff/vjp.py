@@ -14,7 +14,9 @@ from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Node, Value
 
 
-def differentiate(op: Emitter, *, output: Value, wrt: Value, cotangent: Value, rules: Rules) -> Value:
+def differentiate(
+    op: Emitter, *, output: Value, wrt: Value, cotangent: Value, rules: Rules
+) -> Value:
     """Emit cotangentᵀ · ∂output/∂wrt, in the shape of `wrt`.
 
     `cotangent` has the shape of `output`. Raises ModelRejected, naming node and operator, where
@@ -28,7 +30,9 @@ def differentiate(op: Emitter, *, output: Value, wrt: Value, cotangent: Value, r
     arriving: dict[Value, list[Value]] = defaultdict(list)
     arriving[output].append(cotangent)
     for node in reversed(nodes):
-        dys = tuple(_total(op, arriving.pop(y, [])) if y and y in active else None for y in node.outputs)
+        dys = tuple(
+            _total(op, arriving.pop(y, [])) if y and y in active else None for y in node.outputs
+        )
         if all(dy is None for dy in dys):
             continue
         for x, dx in _through(op, node, dys, active, rules):
@@ -79,7 +83,9 @@ def _not_differentiable(nodes: list[Node], output: Value, active: set[Value]) ->
     for node in reversed(nodes):
         if any(y in upstream for y in node.outputs):
             upstream.update(x for x in node.inputs if x is not None)
-            stops = any(x in active for x in node.inputs) and not any(y in active for y in node.outputs)
+            stops = any(x in active for x in node.inputs) and not any(
+                y in active for y in node.outputs
+            )
             blocking = node if stops else blocking
     if blocking is None:
         return ModelRejected(f"tensor {output.name!r} does not depend on the input")

@@ -38,19 +38,27 @@ class Outcome:
 class Ascent:
     """The state of one request on the device: two sets of tensors that take turns."""
 
-    def __init__(self, program: Program, parameters: np.ndarray, weights: np.ndarray, rate: float) -> None:
+    def __init__(
+        self, program: Program, parameters: np.ndarray, weights: np.ndarray, rate: float
+    ) -> None:
         spec, device = program.spec, _device(program.step)
         shape = spec.parameter_shape
         self.current = [
             ort.OrtValue.ortvalue_from_numpy(parameters.reshape(shape), device),
-            *(ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device) for _ in spec.state_names[1:]),
+            *(
+                ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device)
+                for _ in spec.state_names[1:]
+            ),
         ]
         self.spare = [
-            ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device) for _ in spec.state_names
+            ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device)
+            for _ in spec.state_names
         ]
         self.fixed = {
             "weights": ort.OrtValue.ortvalue_from_numpy(weights[None], device),
-            "learning_rate": ort.OrtValue.ortvalue_from_numpy(np.full(spec.rows, rate, np.float32), device),
+            "learning_rate": ort.OrtValue.ortvalue_from_numpy(
+                np.full(spec.rows, rate, np.float32), device
+            ),
         }
 
 
@@ -97,7 +105,9 @@ class Executor:
 
     def render(self, program: Program, ascent: Ascent) -> Pixels:
         """The picture `[C, H, W]` as it stands."""
-        (picture,) = program.render.run_with_ort_values(["picture"], {"parameters": ascent.current[0]})
+        (picture,) = program.render.run_with_ort_values(
+            ["picture"], {"parameters": ascent.current[0]}
+        )
         return np.asarray(picture.numpy()[0])
 
     def judge(self, program: Program, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:

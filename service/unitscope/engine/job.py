@@ -109,7 +109,9 @@ class Job:
             )
         self._redirected_since, self._dead = self.step, 0
 
-    def _report(self, executor: Executor, program: Program, ascent: Ascent, activation: float) -> None:
+    def _report(
+        self, executor: Executor, program: Program, ascent: Ascent, activation: float
+    ) -> None:
         steps, every = self.plan.request.steps, self.plan.request.preview_every_steps
         if self.step % max(steps // TRAJECTORY_POINTS, 1) == 0 and self.remaining:
             self._measure(executor, program, ascent)

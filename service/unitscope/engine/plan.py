@@ -79,8 +79,12 @@ def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
     unit = model.find_unit(layer, request.unit)
     _check_position(request.position, layer)
     card = model.subject.card
-    scale = (request.image_size_px or min(card.height_px, card.width_px)) / min(card.height_px, card.width_px)
-    image = ImageSpec(len(card.channels), round(card.height_px * scale), round(card.width_px * scale))
+    scale = (request.image_size_px or min(card.height_px, card.width_px)) / min(
+        card.height_px, card.width_px
+    )
+    image = ImageSpec(
+        len(card.channels), round(card.height_px * scale), round(card.width_px * scale)
+    )
     spec = ProgramSpec(
         subject=model.subject,
         layer=layer,
@@ -88,7 +92,8 @@ def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
         objective="channel" if request.position is None else "neuron",
         parameterization=request.parameterization,
         optimizer=request.optimizer,
-        views=bool(request.transforms) or (image.height_px, image.width_px) != (card.height_px, card.width_px),
+        views=bool(request.transforms)
+        or (image.height_px, image.width_px) != (card.height_px, card.width_px),
     )
     rate = request.learning_rate
     return Plan(
@@ -107,11 +112,15 @@ def _check_position(position: tuple[int, int] | None, layer: Layer) -> None:
     if position is None:
         return
     if len(layer.shape) != 3 or layer.unit_axis != 0:
-        raise InvalidRequest("position", position, f"none: layer {layer.name!r} is not a map of units")
+        raise InvalidRequest(
+            "position", position, f"none: layer {layer.name!r} is not a map of units"
+        )
     _, height, width = layer.shape
     x, y = position
     if not (0 <= x < int(width) and 0 <= y < int(height)):
-        raise InvalidRequest("position", position, f"x in 0..{int(width) - 1} and y in 0..{int(height) - 1}")
+        raise InvalidRequest(
+            "position", position, f"x in 0..{int(width) - 1} and y in 0..{int(height) - 1}"
+        )
 
 
 def _within(field: str, got: int, low: int, high: int) -> None:

@@ -64,16 +64,24 @@ class LoadedModel:
     def find_layer(self, name: str = "") -> Layer:
         """The layer called `name` (tensor or friendly name; "" = logits); raises NotFound."""
         layer = find_layer(self.layers, name or self.subject.logits)
-        return find_layer(self.layers, self.subject.logits) if layer.tensor in self.after_logits else layer
+        return (
+            find_layer(self.layers, self.subject.logits)
+            if layer.tensor in self.after_logits
+            else layer
+        )
 
     def find_unit(self, layer: Layer, unit: int | str) -> int:
         """The index of `unit`, given by index or, in the logits, by label; raises NotFound."""
         if isinstance(unit, int):
             if not 0 <= unit < layer.unit_count:
-                raise NotFound(f"unit of layer {layer.name!r}", unit, [f"0..{layer.unit_count - 1}"])
+                raise NotFound(
+                    f"unit of layer {layer.name!r}", unit, [f"0..{layer.unit_count - 1}"]
+                )
             return unit
         if layer.tensor != self.subject.logits or not self.labels:
-            raise NotFound(f"label in layer {layer.name!r}", unit, [f"units 0..{layer.unit_count - 1}"])
+            raise NotFound(
+                f"label in layer {layer.name!r}", unit, [f"units 0..{layer.unit_count - 1}"]
+            )
         folded = [label.casefold() for label in self.labels]
         if unit.casefold() not in folded:
             raise NotFound("label", unit, self.labels)
@@ -161,7 +169,9 @@ def load_model(name: str, path: Path) -> LoadedModel:
     subject = Subject(digest(path), proto, card, logits.name)
     class_count = find_layer(layers, logits.name).unit_count
     if card.labels and len(card.labels) != class_count:
-        raise ModelRejected(f"the card of {name!r} has {len(card.labels)} labels for {class_count} classes")
+        raise ModelRejected(
+            f"the card of {name!r} has {len(card.labels)} labels for {class_count} classes"
+        )
     info = _info(name, subject, class_count, len(layers))
     return LoadedModel(info, subject, layers, _downstream(nodes, logits))
 
@@ -212,7 +222,9 @@ def _image_shape(card: Card) -> tuple[int, int, int]:
 
 def _declared_classes(proto: onnx.ModelProto) -> int:
     """The largest size an output declares: a guess at the number of classes."""
-    dims = [dim.dim_value for output in proto.graph.output for dim in output.type.tensor_type.shape.dim]
+    dims = [
+        dim.dim_value for output in proto.graph.output for dim in output.type.tensor_type.shape.dim
+    ]
     return max(dims, default=0)
 
 

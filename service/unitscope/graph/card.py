@@ -68,11 +68,18 @@ class Card:
         if self.layout not in LAYOUTS:
             raise _wrong("input.layout", self.layout, f"one of {', '.join(LAYOUTS)}")
         if min(self.height_px, self.width_px) < 1:
-            raise _wrong("input.height_px and width_px", (self.height_px, self.width_px), "sizes ≥ 1")
+            raise _wrong(
+                "input.height_px and width_px", (self.height_px, self.width_px), "sizes ≥ 1"
+            )
         if len(self.mean) != count or len(self.std) != count:
             raise _wrong("input.mean and input.std", (self.mean, self.std), f"{count} numbers each")
-        if not all(math.isfinite(v) for v in (self.low, self.high, *self.mean, *self.std)) or 0 in self.std:
-            raise _wrong("input", (self.low, self.high, self.mean, self.std), "finite numbers, std ≠ 0")
+        if (
+            not all(math.isfinite(v) for v in (self.low, self.high, *self.mean, *self.std))
+            or 0 in self.std
+        ):
+            raise _wrong(
+                "input", (self.low, self.high, self.mean, self.std), "finite numbers, std ≠ 0"
+            )
 
 
 def load_card(path: Path) -> Card:
@@ -89,7 +96,9 @@ def load_card(path: Path) -> Card:
         return Card(
             **given,
             labels=_labels(content.get("labels", {}), path.parent),
-            **{key: str(about.get(key, "")) for key in ("title", "license", "source")},
+            title=str(about.get("title", "")),
+            license=str(about.get("license", "")),
+            source=str(about.get("source", "")),
         )
     except TypeError as error:
         raise ModelRejected(f"the card {path.name} is incomplete: [input] {error}") from error
@@ -102,7 +111,9 @@ def infer_card(shape: Shape, class_count: int) -> Card:
     taken as a picture in 0..1. The result is marked `inferred`.
     """
     if len(shape) != 4:
-        raise ModelRejected(f"the input has shape {list(shape)}, expected a batch of images [N, C, H, W]")
+        raise ModelRejected(
+            f"the input has shape {list(shape)}, expected a batch of images [N, C, H, W]"
+        )
     layout = "NHWC" if shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4) else "NCHW"
     channel, height, width = (shape[1], *shape[2:]) if layout == "NCHW" else (shape[3], *shape[1:3])
     if not isinstance(channel, int):

@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Graph, Node, Shape, Value
 
-Operand = Value | np.ndarray | float | int | Sequence[int] | None
+Operand = Value | np.ndarray | np.generic | float | int | Sequence[int] | None
 
 MAX_FOLDED_ELEMENTS = 1 << 26
 """A constant larger than this is left to the runtime: a tiny file can ask for a huge tensor."""
@@ -130,7 +130,9 @@ class Emitter:
         """Which axes were broadcast shows only when the sizes are known."""
         extra = value.rank - like.rank
         padded = self.Concat(np.ones(extra, np.int64), self.shape(like), axis=0)
-        grown = self.And(self.Equal(padded, np.int64(1)), self.Not(self.Equal(self.shape(value), np.int64(1))))
+        grown = self.And(
+            self.Equal(padded, np.int64(1)), self.Not(self.Equal(self.shape(value), np.int64(1)))
+        )
         axes = self.Reshape(self.NonZero(grown), [-1])
         summed = self.ReduceSum(value, axes, keepdims=1, noop_with_empty_axes=1)
         return self.Reshape(summed, self.shape(like))
@@ -149,7 +151,9 @@ class Emitter:
             return self.const(item)
         return self.const(item, np.int64)
 
-    def _infer(self, node: onnx.NodeProto, operands: Sequence[Value | None]) -> dict[str, onnx.TypeProto]:
+    def _infer(
+        self, node: onnx.NodeProto, operands: Sequence[Value | None]
+    ) -> dict[str, onnx.TypeProto]:
         present = [value for value in operands if value]
         try:
             schema = defs.get_schema(node.op_type, self.graph.opset, node.domain)
@@ -185,13 +189,20 @@ class Emitter:
         )
 
     def _fold(
-        self, node: onnx.NodeProto, operands: Sequence[Value | None], types: Mapping[str, onnx.TypeProto]
+        self,
+        node: onnx.NodeProto,
+        operands: Sequence[Value | None],
+        types: Mapping[str, onnx.TypeProto],
     ) -> list[np.ndarray] | None:
         if node.op_type == "Shape" and operands[0] is not None:
             return _static_dims(operands[0], node)
-        if node.op_type in _NEVER_FOLDED or any(v is not None and v.const is None for v in operands):
+        if node.op_type in _NEVER_FOLDED or any(
+            v is not None and v.const is None for v in operands
+        ):
             return None
-        if not all(name in types and _elements(types[name]) <= MAX_FOLDED_ELEMENTS for name in node.output):
+        if not all(
+            name in types and _elements(types[name]) <= MAX_FOLDED_ELEMENTS for name in node.output
+        ):
             return None
         return self._evaluate(node, [value for value in operands if value])
 
@@ -200,14 +211,21 @@ class Emitter:
         graph = helper.make_graph(
             [node],
             "fold",
-            [onnx.ValueInfoProto(name=name, type=_type_proto(value)) for name, value in unique.items()],
+            [
+                onnx.ValueInfoProto(name=name, type=_type_proto(value))
+                for name, value in unique.items()
+            ],
             [onnx.ValueInfoProto(name=name) for name in node.output],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)])
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # numpy speaks of inf and nan; the model asked for them
-                results = ReferenceEvaluator(model).run(None, {n: v.const for n, v in unique.items()})
+                warnings.simplefilter(
+                    "ignore"
+                )  # numpy speaks of inf and nan; the model asked for them
+                results = ReferenceEvaluator(model).run(
+                    None, {n: v.const for n, v in unique.items()}
+                )
         except Exception as error:  # the evaluator raises whatever numpy raises
             raise _rejected(node, f"its constant inputs cannot be evaluated: {error}") from error
         return [np.asarray(result) for result in results]
@@ -229,7 +247,9 @@ def _type_proto(value: Value) -> onnx.TypeProto:
 
 def _elements(inferred: onnx.TypeProto) -> float:
     dims = inferred.tensor_type.shape.dim
-    if not inferred.tensor_type.HasField("shape") or not all(dim.HasField("dim_value") for dim in dims):
+    if not inferred.tensor_type.HasField("shape") or not all(
+        dim.HasField("dim_value") for dim in dims
+    ):
         return 0.0  # bounded by its constant inputs: NonZero, Compress, Unique
     return float(np.prod([float(dim.dim_value) for dim in dims]))
 

@@ -100,7 +100,9 @@ class Graph:
         self.inputs.append(value)
         return value
 
-    def to_model(self, outputs: Sequence[Value], *, inputs: Sequence[Value] | None = None) -> onnx.ModelProto:
+    def to_model(
+        self, outputs: Sequence[Value], *, inputs: Sequence[Value] | None = None
+    ) -> onnx.ModelProto:
         """The part of the graph that `outputs` need, as a model with inputs in the given order."""
         nodes = self._needed(outputs)
         used = {value.name: value for node in nodes for value in node.inputs if value}
@@ -115,7 +117,9 @@ class Graph:
         return helper.make_model(
             graph,
             producer_name="unitscope",
-            ir_version=max(IR_VERSION, helper.find_min_ir_version_for([helper.make_opsetid("", self.opset)])),
+            ir_version=max(
+                IR_VERSION, helper.find_min_ir_version_for([helper.make_opsetid("", self.opset)])
+            ),
             opset_imports=[helper.make_opsetid("", self.opset)],
         )
 
@@ -141,6 +145,4 @@ def _node_proto(node: Node) -> onnx.NodeProto:
 
 
 def _value_info(value: Value) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(
-        value.name, value.elem_type, value.shape
-    )
+    return helper.make_tensor_value_info(value.name, value.elem_type, value.shape)

@@ -25,7 +25,16 @@ _KINDS = {
 }  # fmt: skip
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators}
 _MAPS = {"convolution", "pooling", "normalization"}
-_UNCHANGED = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout"}
+_UNCHANGED = {
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Dropout",
+}
 _SQUASHING = {"Softmax", "LogSoftmax", "Sigmoid", "Hardmax"}
 
 
@@ -52,7 +61,9 @@ class Layer:
         return count if isinstance(count, int) else 0
 
 
-def catalogue(nodes: Sequence[Node], values: Mapping[str, Value], image: Value) -> tuple[Layer, ...]:
+def catalogue(
+    nodes: Sequence[Node], values: Mapping[str, Value], image: Value
+) -> tuple[Layer, ...]:
     """The layers among `values` (a model's tensors by name) that depend on `image`, in order."""
     layers: list[Layer] = []
     names: set[str] = set()

@@ -47,7 +47,9 @@ def declared_shape(value: onnx.ValueInfoProto) -> Shape:
     if not value.type.tensor_type.HasField("shape"):
         raise ModelRejected(f"input {value.name!r} declares no shape")
     return tuple(
-        int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value > 0 else _symbol(value.name, axis)
+        int(dim.dim_value)
+        if dim.HasField("dim_value") and dim.dim_value > 0
+        else _symbol(value.name, axis)
         for axis, dim in enumerate(value.type.tensor_type.shape.dim)
     )
 
@@ -56,7 +58,9 @@ def _symbol(name: str, axis: int) -> Dim:
     return "N" if axis == 0 else f"{name}_{axis}"
 
 
-def lower(op: Emitter, model: onnx.ModelProto, inputs: Mapping[str, Value], *, keep: Keep) -> dict[str, Value]:
+def lower(
+    op: Emitter, model: onnx.ModelProto, inputs: Mapping[str, Value], *, keep: Keep
+) -> dict[str, Value]:
     """Emit a standardized `model` onto `inputs`; returns every value by its tensor name.
 
     Raises ModelRejected naming the node that cannot be emitted.
@@ -65,7 +69,8 @@ def lower(op: Emitter, model: onnx.ModelProto, inputs: Mapping[str, Value], *, k
     op.graph.reserve(name for node in graph.node for name in node.output)
     op.graph.reserve(tensor.name for tensor in graph.initializer)
     values = {
-        tensor.name: _constant(tensor.name, numpy_helper.to_array(tensor)) for tensor in graph.initializer
+        tensor.name: _constant(tensor.name, numpy_helper.to_array(tensor))
+        for tensor in graph.initializer
     }
     values.update(inputs)
     for node in graph.node:
@@ -96,17 +101,22 @@ def _lower_node(op: Emitter, node: onnx.NodeProto, values: dict[str, Value], kee
     values.update({name: value for name, value in zip(node.output, outputs, strict=True) if name})
 
 
-def _body(op: Emitter, node: onnx.NodeProto, inputs: Sequence[Value | None]) -> onnx.FunctionProto | None:
+def _body(
+    op: Emitter, node: onnx.NodeProto, inputs: Sequence[Value | None]
+) -> onnx.FunctionProto | None:
     """The function that defines the operator at this opset, if the standard gives one."""
     if not defs.has(node.op_type, op.graph.opset, ""):
         return None
-    schema = defs.get_schema(node.op_type, op.graph.opset, "")
+    schema: Any = defs.get_schema(node.op_type, op.graph.opset, "")  # its stubs lack the bodies
     if schema.has_function:
         versions = [v for v in schema.function_opset_versions if v <= op.graph.opset]
         if versions:
-            return schema.get_function_with_opset_version(max(versions))
+            body: onnx.FunctionProto = schema.get_function_with_opset_version(max(versions))
+            return body
     if schema.has_context_dependent_function:
-        versions = [v for v in schema.context_dependent_function_opset_versions if v <= op.graph.opset]
+        versions = [
+            v for v in schema.context_dependent_function_opset_versions if v <= op.graph.opset
+        ]
         if versions:
             types = [_type_bytes(value) for value in inputs]
             content = schema.get_context_dependent_function_with_opset_version(
@@ -172,7 +182,11 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
         return value.decode()
     if isinstance(value, Sequence) and value and isinstance(value[0], bytes):
         return [item.decode() for item in value]
-    return value if isinstance(value, onnx.GraphProto | onnx.TensorProto | int | float | str) else list(value)
+    return (
+        value
+        if isinstance(value, onnx.GraphProto | onnx.TensorProto | int | float | str)
+        else list(value)
+    )
 
 
 def _constant_content(attributes: Mapping[str, Any]) -> np.ndarray:

@@ -64,7 +64,9 @@ def standardize(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset > OPSET and all(_same_at_18(node) for node in model.graph.node):
         restamped = onnx.ModelProto()
         restamped.CopyFrom(model)
-        next(entry for entry in restamped.opset_import if entry.domain in ("", "ai.onnx")).version = OPSET
+        next(
+            entry for entry in restamped.opset_import if entry.domain in ("", "ai.onnx")
+        ).version = OPSET
         return restamped
     return model
 
