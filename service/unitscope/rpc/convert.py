@@ -1,0 +1,225 @@
+"""Maximizations between the wire and the nouns, both ways.
+
+`from_…` takes a message, `to_…` makes one; the server and the client use one half each, so that
+a maximization reads the same on both sides.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from unitscope._gen.unitscope.v1 import maximize_pb2 as pb
+from unitscope.engine.request import (
+    Accepted,
+    ClassScore,
+    Event,
+    GradientStatus,
+    ImageFormat,
+    Maximization,
+    MaximizeRequest,
+    Metrics,
+    Progress,
+    TrajectoryPoint,
+)
+from unitscope.errors import InvalidRequest
+from unitscope.rpc.convert_model import from_preprocessing, to_preprocessing
+from unitscope.rpc.fields import from_duration, read_fields, same_fields, to_duration
+
+_FORMATS: dict[ImageFormat, pb.ImageFormat] = {
+    "png": pb.IMAGE_FORMAT_PNG,
+    "jpeg": pb.IMAGE_FORMAT_JPEG,
+    "webp": pb.IMAGE_FORMAT_WEBP,
+}
+_GRADIENTS: dict[GradientStatus, pb.GradientStatus] = {
+    "ok": pb.GRADIENT_STATUS_OK,
+    "redirected": pb.GRADIENT_STATUS_REDIRECTED,
+}
+_FORMAT_NAMES = {value: name for name, value in _FORMATS.items()}
+_GRADIENT_NAMES = {value: name for name, value in _GRADIENTS.items()}
+
+_WORDS = {
+    FieldDescriptor.CPPTYPE_INT32: "an integer of 32 bits",
+    FieldDescriptor.CPPTYPE_INT64: "an integer of 64 bits",
+    FieldDescriptor.CPPTYPE_DOUBLE: "a number",
+    FieldDescriptor.CPPTYPE_STRING: "a text",
+}
+
+
+# Requests
+
+
+def from_request(message: pb.MaximizeRequest) -> MaximizeRequest:
+    """What is asked; an absent field keeps the noun's default.
+
+    Raises InvalidRequest if no unit is given, or for what only the wire can get wrong.
+    """
+    selector = message.WhichOneof("unit_selector")
+    if selector is None:
+        raise InvalidRequest("unit", None, "a unit index or a class label")
+    given: dict[str, Any] = {"steps": message.steps} if message.HasField("steps") else {}
+    return MaximizeRequest(
+        unit=getattr(message, selector),
+        model=message.model,
+        layer=message.layer,
+        request_id=_checked_uuid(message.request_id),
+        **given,
+        **_from_options(message.options),
+    )
+
+
+def to_request(request: MaximizeRequest) -> pb.MaximizeRequest:
+    """The message of a request; raises InvalidRequest for a value its field cannot hold."""
+    message = pb.MaximizeRequest()
+    for name in ("model", "layer", "steps", "request_id"):
+        _fill(message, name, getattr(request, name))
+    _fill(message, "label" if isinstance(request.unit, str) else "unit", request.unit)
+    for name in ("seed", "image_size_px", "learning_rate", "parameterization", "optimizer"):
+        if getattr(request, name) is not None:
+            _fill(message.options, name, getattr(request, name))
+    message.options.transforms.names[:] = request.transforms
+    message.options.image_format = _format_value(request.image_format)
+    if request.position is not None:
+        for name, value in zip("xy", request.position, strict=True):
+            _fill(message.options.position, name, value)
+    return message
+
+
+def to_stream_request(
+    request: MaximizeRequest, *, progress_every_steps: int
+) -> pb.StreamMaximizeRequest:
+    """The message that asks for `request` with news on the way."""
+    message = pb.StreamMaximizeRequest(maximize=to_request(request))
+    _fill(message, "preview_every_steps", request.preview_every_steps)
+    _fill(message, "progress_every_steps", progress_every_steps)
+    return message
+
+
+_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "transforms": lambda transforms: tuple(transforms.names),
+    "position": lambda position: (position.x, position.y),
+    "image_format": lambda value: _format_name(value),
+}
+
+
+def _from_options(options: pb.MaximizeOptions) -> dict[str, Any]:
+    """The options that are present, by the noun's names."""
+    return {
+        field.name: _OPTIONS.get(field.name, _unchanged)(value)
+        for field, value in options.ListFields()
+    }
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _checked_uuid(text: str) -> str:
+    if text:
+        try:
+            uuid.UUID(text)
+        except ValueError:
+            raise InvalidRequest("request_id", text, "a UUID") from None
+    return text
+
+
+def _format_name(value: pb.ImageFormat) -> ImageFormat:
+    if value not in _FORMAT_NAMES:
+        raise InvalidRequest("image_format", value, "a value of unitscope.v1.ImageFormat")
+    return _FORMAT_NAMES[value]
+
+
+def _format_value(name: ImageFormat) -> pb.ImageFormat:
+    if name not in _FORMATS:
+        raise InvalidRequest("image_format", name, f"one of {', '.join(_FORMATS)}")
+    return _FORMATS[name]
+
+
+def _fill(message: Message, name: str, value: object) -> None:
+    """Set a scalar field; raises InvalidRequest if the field cannot hold the value."""
+    try:
+        setattr(message, name, value)
+    except (TypeError, ValueError):
+        kind = message.DESCRIPTOR.fields_by_name[name].cpp_type
+        raise InvalidRequest(name, value, _WORDS[kind]) from None
+
+
+# Events
+
+
+def to_event(event: Event) -> pb.StreamMaximizeResponse:
+    """One message of a stream."""
+    if isinstance(event, Accepted):
+        return pb.StreamMaximizeResponse(accepted=same_fields(pb.Accepted, event))
+    if isinstance(event, Progress):
+        return pb.StreamMaximizeResponse(progress=same_fields(pb.Progress, event))
+    return pb.StreamMaximizeResponse(result=to_maximization(event))
+
+
+def from_event(message: pb.StreamMaximizeResponse) -> Event:
+    """The event in one message of a stream."""
+    kind = message.WhichOneof("event")
+    if kind == "accepted":
+        return Accepted(**read_fields(message.accepted))
+    if kind == "progress":
+        return Progress(**read_fields(message.progress))
+    return from_maximization(message.result)
+
+
+def to_maximization(result: Maximization) -> pb.MaximizeResponse:
+    """The message of a finished picture."""
+    image = pb.Image(
+        data=result.image,
+        format=_FORMATS[result.image_format],
+        width_px=result.width_px,
+        height_px=result.height_px,
+    )
+    return pb.MaximizeResponse(
+        request_id=result.request_id, image=image, metrics=_to_metrics(result.metrics)
+    )
+
+
+def from_maximization(message: pb.MaximizeResponse) -> Maximization:
+    """The finished picture in a message."""
+    return Maximization(
+        request_id=message.request_id,
+        image=message.image.data,
+        image_format=_FORMAT_NAMES[message.image.format],
+        width_px=message.image.width_px,
+        height_px=message.image.height_px,
+        metrics=_from_metrics(message.metrics),
+    )
+
+
+def _to_metrics(metrics: Metrics) -> pb.Metrics:
+    return same_fields(
+        pb.Metrics,
+        metrics,
+        trajectory=[same_fields(pb.TrajectoryPoint, point) for point in metrics.trajectory],
+        top_classes=[same_fields(pb.ClassScore, score) for score in metrics.top_classes],
+        gradient_status=_GRADIENTS[metrics.gradient_status],
+        queued=to_duration(metrics.queued_seconds),
+        compiling=to_duration(metrics.compiling_seconds),
+        running=to_duration(metrics.running_seconds),
+        preprocessing=to_preprocessing(metrics.preprocessing),
+    )
+
+
+def _from_metrics(message: pb.Metrics) -> Metrics:
+    plain = read_fields(message, omit=("queued", "compiling", "running"))
+    return Metrics(
+        **plain
+        | {
+            "trajectory": tuple(TrajectoryPoint(**read_fields(p)) for p in message.trajectory),
+            "top_classes": tuple(ClassScore(**read_fields(s)) for s in message.top_classes),
+            "gradient_status": _GRADIENT_NAMES[message.gradient_status],
+            "queued_seconds": from_duration(message.queued),
+            "compiling_seconds": from_duration(message.compiling),
+            "running_seconds": from_duration(message.running),
+            "preprocessing": from_preprocessing(message.preprocessing),
+        }
+    )

@@ -1,0 +1,51 @@
+"""Fields that a noun and its message share by name, and durations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+M = TypeVar("M", bound=Message)
+
+
+def same_fields(message_type: type[M], noun: DataclassInstance, **others: Any) -> M:
+    """A message with the noun's values in the fields of the same name, and `others`."""
+    names = {field.name for field in fields(noun)} & message_type.DESCRIPTOR.fields_by_name.keys()
+    return message_type(**{name: getattr(noun, name) for name in names} | others)
+
+
+def read_fields(message: Message, *, omit: Collection[str] = ()) -> dict[str, Any]:
+    """The values of a message by name: repeated fields as tuples, absent optional ones as None."""
+    return {
+        field.name: _read(message, field)
+        for field in message.DESCRIPTOR.fields
+        if field.name not in omit
+    }
+
+
+def to_duration(seconds: float) -> Duration:
+    """A duration, to the nanosecond."""
+    whole, nanos = divmod(round(seconds * 1e9), 10**9)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def from_duration(duration: Duration) -> float:
+    """A duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _read(message: Message, field: FieldDescriptor) -> Any:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return tuple(value)
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    return value
