@@ -21,10 +21,14 @@ from unitscope.autodiff.rules import REDIRECTED, RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.graph.card import Card
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Graph, Value
+from unitscope.graph.ir import Value
 from unitscope.graph.layers import Layer
-from unitscope.graph.lower import image_input, lower
-from unitscope.graph.model import opset_of
+from unitscope.graph.lower import emitter_for, image_input, lower
+
+
+def port(name: str) -> str:
+    """The name of a program's input or output; no tensor of a model is called so."""
+    return f"unitscope/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def build_step(spec: ProgramSpec) -> onnx.ModelProto:
     parameters = state[0]
     image = PARAMETERIZATIONS[spec.parameterization].emit(op, parameters, spec.image)
     scores, _ = _look(op, spec, image)
-    weights = op.graph.add_input("weights", np.float32, scores.shape or ())
+    weights = op.graph.add_input(port("weights"), np.float32, scores.shape or ())
     activation = op.ReduceSum(op.Mul(scores, weights), [1], keepdims=0)
     rules = REDIRECTED if spec.redirect else RULES
     seed = op.const(np.ones(spec.rows), np.float32)
@@ -121,10 +125,10 @@ def build_judge(spec: ProgramSpec) -> onnx.ModelProto:
     Input `picture` `[N, C, H, W]`, uint8. Outputs: `scores` `[N, K]` of the layer's units and
     `logits` `[N, classes]`.
     """
-    op = Emitter(Graph(opset_of(spec.subject.model)))
+    op = emitter_for(spec.subject.model)
     image = spec.image
     shape = (spec.rows, image.channels, image.height_px, image.width_px)
-    picture = op.graph.add_input("picture", np.uint8, shape)
+    picture = op.graph.add_input(port("picture"), np.uint8, shape)
     scores, logits = _look(
         op, spec, op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0), whole=True
     )
@@ -134,9 +138,9 @@ def build_judge(spec: ProgramSpec) -> onnx.ModelProto:
 
 
 def _begin(spec: ProgramSpec) -> tuple[Emitter, list[Value]]:
-    op = Emitter(Graph(opset_of(spec.subject.model)))
+    op = emitter_for(spec.subject.model)
     shape = spec.parameter_shape
-    return op, [op.graph.add_input(name, np.float32, shape) for name in spec.state_names]
+    return op, [op.graph.add_input(port(name), np.float32, shape) for name in spec.state_names]
 
 
 def _look(
@@ -153,7 +157,7 @@ def _look(
         identity = op.const(np.tile(np.eye(2, 3), (spec.rows, 1, 1)), np.float32)
         seen = emit_view(op, image, identity, *size)
     elif spec.views and not whole:
-        matrices = op.graph.add_input("matrices", np.float32, (spec.rows, 2, 3))
+        matrices = op.graph.add_input(port("matrices"), np.float32, (spec.rows, 2, 3))
         seen = emit_view(op, image, matrices, *size)
     ready = emit_preprocessing(op, seen, card)
     values = lower(op, model, {image_input(model).name: ready}, keep=RULES.__contains__)
@@ -165,7 +169,7 @@ def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:
     """An input `[N]`, shaped to multiply the parameters."""
     rank = len(spec.parameter_shape)
     return op.Reshape(
-        op.graph.add_input(name, np.float32, (spec.rows,)), [spec.rows, *[1] * (rank - 1)]
+        op.graph.add_input(port(name), np.float32, (spec.rows,)), [spec.rows, *[1] * (rank - 1)]
     )
 
 
@@ -186,5 +190,5 @@ def _row_axes(value: Value) -> Sequence[int]:
 
 
 def _named(op: Emitter, value: Value, name: str) -> Value:
-    (output,) = op.emit("Identity", [value], outputs=[name])
+    (output,) = op.emit("Identity", [value], outputs=[port(name)])
     return output

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step
+from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step, port
 from unitscope.engine.picture import Pixels
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -89,30 +89,30 @@ class Executor:
         binding = program.step.io_binding()
         spec, device = program.spec, _device(program.step)
         for name, now, then in zip(spec.state_names, ascent.current, ascent.spare, strict=True):
-            binding.bind_ortvalue_input(name, now)
-            binding.bind_ortvalue_output(f"next_{name}", then)
+            binding.bind_ortvalue_input(port(name), now)
+            binding.bind_ortvalue_output(port(f"next_{name}"), then)
         for name, value in ascent.fixed.items():
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_cpu_input("step", np.full(spec.rows, number, np.float32))
+            binding.bind_ortvalue_input(port(name), value)
+        binding.bind_cpu_input(port("step"), np.full(spec.rows, number, np.float32))
         if spec.views:
-            binding.bind_cpu_input("matrices", matrices[None])
+            binding.bind_cpu_input(port("matrices"), matrices[None])
         for name in ("activation", "gradient_norm"):
-            binding.bind_output(name, "cpu")
+            binding.bind_output(port(name), "cpu")
         program.step.run_with_iobinding(binding)
         ascent.current, ascent.spare = ascent.spare, ascent.current
-        activation, norm = (float(value[0]) for value in binding.copy_outputs_to_cpu()[-2:])
+        activation, norm = (float(value.numpy()[0]) for value in binding.get_outputs()[-2:])
         return Outcome(activation, norm)
 
     def render(self, program: Program, ascent: Ascent) -> Pixels:
         """The picture `[C, H, W]` as it stands."""
         (picture,) = program.render.run_with_ort_values(
-            ["picture"], {"parameters": ascent.current[0]}
+            [port("picture")], {port("parameters"): ascent.current[0]}
         )
         return np.asarray(picture.numpy()[0])
 
     def judge(self, program: Program, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the layer's units and logits `[classes]` on a finished picture."""
-        scores, logits = program.judge.run(["scores", "logits"], {"picture": pixels[None]})
+        scores, logits = program.judge.run([port("scores"), port("logits")], {port("picture"): pixels[None]})
         return scores[0], logits[0]
 
     def _session(self, model: onnx.ModelProto) -> ort.InferenceSession:

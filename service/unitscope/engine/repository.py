@@ -17,11 +17,10 @@ from unitscope.autodiff.vjp import differentiate
 from unitscope.engine.request import Preprocessing
 from unitscope.errors import ModelRejected, NotFound
 from unitscope.graph.card import Card, infer_card, load_card
-from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Graph, Node, Shape, Value
+from unitscope.graph.ir import Node, Shape, Value
 from unitscope.graph.layers import Layer, catalogue, find_layer, find_logits
-from unitscope.graph.lower import declared_shape, image_input, lower
-from unitscope.graph.model import digest, load, opset_of, standardize
+from unitscope.graph.lower import declared_shape, emitter_for, image_input, lower
+from unitscope.graph.model import digest, load, standardize
 
 DEFAULT_MODEL = "squeezenet1_1"
 
@@ -155,7 +154,7 @@ def load_model(name: str, path: Path) -> LoadedModel:
     proto = standardize(load(path))
     declared = image_input(proto)
     card = _card(path, declared_shape(declared), _declared_classes(proto))
-    op = Emitter(Graph(opset_of(proto)))
+    op = emitter_for(proto)
     image = op.graph.add_input(declared.name, np.float32, (1, *_image_shape(card)))
     values = lower(op, proto, {declared.name: image}, keep=RULES.__contains__)
     logits = find_logits(op.graph.nodes, [values[output.name] for output in proto.graph.output])

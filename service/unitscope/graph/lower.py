@@ -16,7 +16,8 @@ from onnx import defs, helper, numpy_helper
 
 from unitscope.errors import ModelRejected
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Dim, Shape, Value
+from unitscope.graph.ir import Dim, Graph, Shape, Value
+from unitscope.graph.model import opset_of
 
 Keep = Callable[[str], bool]
 """Told an operator of the standard domain, says whether it must not be replaced by its body."""
@@ -58,16 +59,23 @@ def _symbol(name: str, axis: int) -> Dim:
     return "N" if axis == 0 else f"{name}_{axis}"
 
 
+def emitter_for(model: onnx.ModelProto) -> Emitter:
+    """An emitter on an empty graph of the model's opset that hands out none of its names."""
+    graph = Graph(opset_of(model))
+    graph.reserve(name for node in model.graph.node for name in node.output)
+    graph.reserve(tensor.name for tensor in model.graph.initializer)
+    graph.reserve(value.name for value in model.graph.input)
+    return Emitter(graph)
+
+
 def lower(
     op: Emitter, model: onnx.ModelProto, inputs: Mapping[str, Value], *, keep: Keep
 ) -> dict[str, Value]:
-    """Emit a standardized `model` onto `inputs`; returns every value by its tensor name.
+    """Emit a standardized `model` with its `emitter_for` onto `inputs`; returns every value by its tensor name.
 
     Raises ModelRejected naming the node that cannot be emitted.
     """
     graph = model.graph
-    op.graph.reserve(name for node in graph.node for name in node.output)
-    op.graph.reserve(tensor.name for tensor in graph.initializer)
     values = {
         tensor.name: _constant(tensor.name, numpy_helper.to_array(tensor))
         for tensor in graph.initializer
