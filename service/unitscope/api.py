@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,17 @@ from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Event, Maximization, MaximizeRequest, Progress
 
-ModelName = str | os.PathLike[str]
+ProgressListener = Callable[[Progress], None]
 
 
 def maximize(
     unit: int | str,
     *,
-    model: ModelName = "",
+    model: str | os.PathLike[str] = "",
     layer: str = "",
     steps: int = 256,
     seed: int = 0,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: ProgressListener | None = None,
     **options: Any,
 ) -> Maximization:
     """The picture that `unit` of `layer` prefers.
@@ -37,19 +37,20 @@ def maximize(
         return follow(engine.submit(request).events(), on_progress)
 
 
-def open_model(repository: Repository, model: ModelName) -> str:
+def open_model(repository: Repository, model: str | os.PathLike[str]) -> str:
     """The name in `repository` of a model given by name or by the path of its file."""
     path = Path(model)
-    if str(model) and (path.suffix == ".onnx" or path.is_file()):
+    if path.suffix == ".onnx" or path.is_file():
         return repository.add(path).info.name
-    return str(model)
+    return os.fspath(model)
 
 
-def follow(events: Any, on_progress: Callable[[Progress], None] | None) -> Maximization:
-    """Read events to the end, telling `on_progress`; the last one is the result."""
+def follow(events: Iterable[Event], on_progress: ProgressListener | None) -> Maximization:
+    """Read `events` to the end, telling `on_progress`; the last one is the result."""
     last: Event | None = None
     for last in events:
         if on_progress is not None and isinstance(last, Progress):
             on_progress(last)
-    assert isinstance(last, Maximization)
+    if not isinstance(last, Maximization):
+        raise RuntimeError(f"the events ended with {last!r}, not with a result")
     return last
