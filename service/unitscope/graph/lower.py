@@ -119,8 +119,9 @@ def _body(
     if schema.has_function:
         versions = [v for v in schema.function_opset_versions if v <= op.graph.opset]
         if versions:
-            body: onnx.FunctionProto = schema.get_function_with_opset_version(max(versions))
-            return body
+            return onnx.FunctionProto.FromString(
+                schema.get_function_with_opset_version(max(versions))
+            )
     if schema.has_context_dependent_function:
         versions = [
             v for v in schema.context_dependent_function_opset_versions if v <= op.graph.opset

@@ -1,0 +1,72 @@
+"""The catalogue and the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.graph.test_lower import lowered
+from tests.models import SIZE, model_of, small_classifier
+from unitscope.errors import ModelRejected, NotFound
+from unitscope.graph.layers import Layer, catalogue, find_layer, find_logits
+
+
+def layers_of_small() -> tuple[Layer, ...]:
+    graph, values = lowered(small_classifier())
+    return catalogue(graph.nodes, values, graph.inputs[0])
+
+
+def test_layers_have_names_kinds_and_units() -> None:
+    found = {layer.tensor: layer for layer in layers_of_small()}
+    assert [layer.name for layer in found.values()] == [
+        "features.conv", "features.relu", "pool", "flatten_1", "fc", "softmax_1",
+    ]  # fmt: skip
+    conv = found["conv_out"]
+    assert (conv.kind, conv.operator, conv.unit_count) == ("convolution", "Conv", 4)
+    assert conv.shape == (4, SIZE - 2, SIZE - 2)
+    assert found["logits"].kind == "linear" and found["output"].kind == "probability"
+
+
+def test_layers_are_found_by_tensor_or_friendly_name() -> None:
+    layers = layers_of_small()
+    assert find_layer(layers, "relu_out") is find_layer(layers, "features.relu")
+    with pytest.raises(NotFound, match=r"'features.rely'; did you mean: features.relu"):
+        find_layer(layers, "features.rely")
+
+
+def test_tokens_count_units_on_their_last_axis() -> None:
+    nodes = [
+        helper.make_node("Reshape", ["image", "target"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["tokens"], perm=[0, 2, 1]),
+        helper.make_node("ReduceMean", ["tokens"], ["output"], axes=[1], keepdims=0),
+    ]
+    model = model_of(nodes, {"target": np.array([0, 3, -1], np.int64)}, output=("N", 3))
+    graph, values = lowered(model)
+    tokens = find_layer(catalogue(graph.nodes, values, graph.inputs[0]), "tokens")
+    assert (tokens.shape, tokens.unit_axis, tokens.unit_count) == ((SIZE * SIZE, 3), 1, 3)
+
+
+@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax", "Sigmoid"])
+def test_logits_are_what_is_squashed_at_the_end(last: str) -> None:
+    model = small_classifier()
+    model.graph.node[-1].op_type = last
+    if last == "Sigmoid":
+        del model.graph.node[-1].attribute[:]
+    model.graph.node[-1].output[0] = "squashed"
+    model.graph.node.append(helper.make_node("Identity", ["squashed"], ["output"]))
+    graph, values = lowered(model)
+    assert find_logits(graph.nodes, [values["output"]]) is values["logits"]
+
+
+def test_without_squashing_the_output_is_the_logits() -> None:
+    model = small_classifier()
+    model.graph.node[-1].CopyFrom(helper.make_node("Identity", ["logits"], ["output"]))
+    graph, values = lowered(model)
+    assert find_logits(graph.nodes, [values["output"]]) is values["output"]
+
+
+def test_a_model_without_scores_is_refused() -> None:
+    graph, values = lowered(small_classifier())
+    with pytest.raises(ModelRejected, match="no float output"):
+        find_logits(graph.nodes, [])

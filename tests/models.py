@@ -1,0 +1,53 @@
+"""Small models built in code, for tests of every floor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIZE = 12
+CLASSES = 5
+
+
+def model_of(
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, np.ndarray[Any, Any]],
+    *,
+    image: tuple[int | str, ...] = ("N", 3, SIZE, SIZE),
+    output: tuple[int | str, ...] = ("N", CLASSES),
+    opset: int = 17,
+) -> onnx.ModelProto:
+    """A checked model from `image` to `output` (both float32)."""
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, output)],
+        [numpy_helper.from_array(content, name) for name, content in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def small_classifier(*, seed: int = 0, channels: int = 3, dead: bool = False) -> onnx.ModelProto:
+    """Conv, Relu, pooling, Gemm, Softmax with random weights; `dead`: its ReLU never fires."""
+    rng = np.random.default_rng(seed)
+    weights = {
+        "conv.weight": rng.standard_normal((4, channels, 3, 3)).astype(np.float32) * 0.3,
+        "conv.bias": np.full(4, -100.0 if dead else 0.1, np.float32),
+        "fc.weight": rng.standard_normal((4, CLASSES)).astype(np.float32),
+        "fc.bias": np.zeros(CLASSES, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "conv.weight", "conv.bias"], ["conv_out"], name="/features/conv/Conv"),
+        helper.make_node("Relu", ["conv_out"], ["relu_out"], name="/features/relu/Relu"),
+        helper.make_node("GlobalAveragePool", ["relu_out"], ["pooled"], name="/pool/GlobalAveragePool"),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "fc.weight", "fc.bias"], ["logits"], name="/fc/Gemm"),
+        helper.make_node("Softmax", ["logits"], ["output"], axis=1),
+    ]
+    return model_of(nodes, weights, image=("N", channels, SIZE, SIZE))
