@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -87,6 +88,15 @@ def to_request(request: MaximizeRequest) -> pb.MaximizeRequest:
         for name, value in zip("xy", request.position, strict=True):
             _fill(message.options.position, name, value)
     return message
+
+
+def from_stream_request(message: pb.StreamMaximizeRequest) -> tuple[MaximizeRequest, int]:
+    """What is asked, and how many steps lie between two messages of progress."""
+    if message.progress_every_steps < 0:
+        raise InvalidRequest("progress_every_steps", message.progress_every_steps, "0 or more")
+    request = from_request(message.maximize)
+    every = message.progress_every_steps or 1
+    return replace(request, preview_every_steps=message.preview_every_steps), every
 
 
 def to_stream_request(

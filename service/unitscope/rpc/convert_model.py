@@ -11,8 +11,8 @@ from unitscope.rpc.fields import read_fields, same_fields
 
 def to_model(info: ModelInfo) -> pb.Model:
     """The message of a model."""
-    known = info.preprocessing
-    return same_fields(pb.Model, info, preprocessing=None if known is None else to_preprocessing(known))
+    preprocessing = None if info.preprocessing is None else to_preprocessing(info.preprocessing)
+    return same_fields(pb.Model, info, preprocessing=preprocessing)
 
 
 def from_model(message: pb.Model) -> ModelInfo:

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
@@ -42,7 +41,7 @@ def from_duration(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
-def _read(message: Message, field: FieldDescriptor) -> Any:
+def _read(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.is_repeated:
         return tuple(value)

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc import status_pb2
 
@@ -59,10 +58,10 @@ class _Row:
 
     code: grpc.StatusCode
     attributes: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
-    detail: Callable[[Any, Descriptor | None], Message] | None = None
+    detail: Callable[[Any, Descriptor | None], Any] | None = None
 
 
-def _bad_request(error: InvalidRequest, request: Descriptor | None) -> Message:
+def _bad_request(error: InvalidRequest, request: Descriptor | None) -> Any:
     path = field_path(request, error.field) if request is not None else error.field
     violation = details_pb.BadRequest.FieldViolation(
         field=_short(path, _VALUE_BYTES),
@@ -71,22 +70,22 @@ def _bad_request(error: InvalidRequest, request: Descriptor | None) -> Message:
     return details_pb.BadRequest(field_violations=[violation])
 
 
-def _resource_info(error: NotFound, request: Descriptor | None) -> Message:
+def _resource_info(error: NotFound, request: Descriptor | None) -> Any:
     return details_pb.ResourceInfo(
         resource_type=_short(error.kind, _VALUE_BYTES),
         resource_name=_short(str(error.name), _VALUE_BYTES),
     )
 
 
-def _rejected_node(error: ModelRejected, request: Descriptor | None) -> Message:
+def _rejected_node(error: ModelRejected, request: Descriptor | None) -> Any:
     return _precondition(error.reason, error.node, str(error))
 
 
-def _dead_unit(error: DeadGradient, request: Descriptor | None) -> Message:
+def _dead_unit(error: DeadGradient, request: Descriptor | None) -> Any:
     return _precondition(error.reason, "", str(error))
 
 
-def _precondition(kind: str, subject: str, description: str) -> Message:
+def _precondition(kind: str, subject: str, description: str) -> Any:
     violation = details_pb.PreconditionFailure.Violation(
         type=kind,
         subject=_short(subject, _VALUE_BYTES),
@@ -95,7 +94,7 @@ def _precondition(kind: str, subject: str, description: str) -> Message:
     return details_pb.PreconditionFailure(violations=[violation])
 
 
-def _retry_info(error: QueueFull, request: Descriptor | None) -> Message:
+def _retry_info(error: QueueFull, request: Descriptor | None) -> Any:
     return details_pb.RetryInfo(retry_delay=to_duration(error.retry_after_seconds))
 
 

@@ -1,0 +1,230 @@
+"""The service from afar, with the nouns of the engine: `Client` waits, `AsyncClient` is awaited.
+
+Both raise what the engine would raise, and `CallFailed` when the service could not be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
+from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
+from unitscope.api import ProgressListener, follow
+from unitscope.engine.repository import ModelInfo
+from unitscope.engine.request import Event, Maximization, MaximizeRequest
+from unitscope.graph.layers import Layer
+from unitscope.rpc.convert import from_event, from_maximization, to_request, to_stream_request
+from unitscope.rpc.convert_model import from_layer, from_model
+from unitscope.rpc.status import from_call
+
+MAX_RESPONSE_BYTES = 64 << 20
+"""Far above the largest picture that a server makes within its usual limits."""
+
+_CHANNEL_OPTIONS = [("grpc.max_receive_message_length", MAX_RESPONSE_BYTES)]
+
+
+class Client:
+    """Asks the server at `target` ("host:port"); usable as a context manager.
+
+    `timeout_seconds`: for every call that does not bring its own; None waits as long as it takes.
+    """
+
+    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._service: Any = UnitscopeServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._timeout = timeout_seconds
+
+    def maximize(
+        self,
+        unit: int | str,
+        *,
+        on_progress: ProgressListener | None = None,
+        timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> Maximization:
+        """The picture that a unit prefers; `options` are the fields of `MaximizeRequest`.
+
+        `on_progress`: told of every step that the connection is quick enough for.
+        """
+        if on_progress is not None:
+            return follow(
+                self.stream(unit, timeout_seconds=timeout_seconds, **options), on_progress
+            )
+        request = to_request(MaximizeRequest(unit=unit, **options))
+        return from_maximization(self._call(self._service.Maximize, request, timeout_seconds))
+
+    def stream(
+        self,
+        unit: int | str,
+        *,
+        progress_every_steps: int = 1,
+        timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> Iterator[Event]:
+        """Accepted, then Progress, last Maximization. Closing the iterator cancels the request."""
+        request = _stream_request(unit, progress_every_steps, options)
+        call = self._service.StreamMaximize(request, timeout=_first(timeout_seconds, self._timeout))
+        with _typed_errors():
+            try:
+                yield from map(from_event, call)
+            finally:
+                call.cancel()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """All models of the server."""
+        pages = self._pages(self._service.ListModels, model_pb2.ListModelsRequest())
+        return tuple(from_model(model) for page in pages for model in page.models)
+
+    def model(self, name: str = "") -> ModelInfo:
+        """One model; "" for the default."""
+        request = model_pb2.GetModelRequest(model=name)
+        return from_model(self._call(self._service.GetModel, request).model)
+
+    def layers(self, model: str = "") -> tuple[Layer, ...]:
+        """All layers of a model; "" for the default."""
+        pages = self._pages(self._service.ListLayers, model_pb2.ListLayersRequest(model=model))
+        return tuple(from_layer(layer) for page in pages for layer in page.layers)
+
+    def health(self) -> str:
+        """What the server says of itself: "SERVING" or "NOT_SERVING"."""
+        health: Any = HealthStub(self._channel)
+        return _serving_status(self._call(health.Check, health_pb2.HealthCheckRequest()))
+
+    def close(self) -> None:
+        """Hang up; calls under way are cancelled."""
+        self._channel.close()
+
+    def _pages(self, method: Any, request: Any) -> Iterator[Any]:
+        while True:
+            response = self._call(method, request)
+            yield response
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    def _call(self, method: Any, request: Any, timeout_seconds: float | None = None) -> Any:
+        with _typed_errors():
+            return method(request, timeout=_first(timeout_seconds, self._timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio; make and use it inside one event loop."""
+
+    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._service: Any = UnitscopeServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._timeout = timeout_seconds
+
+    async def maximize(
+        self, unit: int | str, *, timeout_seconds: float | None = None, **options: Any
+    ) -> Maximization:
+        """The picture that a unit prefers; `options` are the fields of `MaximizeRequest`."""
+        request = to_request(MaximizeRequest(unit=unit, **options))
+        return from_maximization(await self._call(self._service.Maximize, request, timeout_seconds))
+
+    async def stream(
+        self,
+        unit: int | str,
+        *,
+        progress_every_steps: int = 1,
+        timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Event]:
+        """Accepted, then Progress, last Maximization. Closing the iterator cancels the request."""
+        request = _stream_request(unit, progress_every_steps, options)
+        call = self._service.StreamMaximize(request, timeout=_first(timeout_seconds, self._timeout))
+        with _typed_errors():
+            try:
+                async for message in call:
+                    yield from_event(message)
+            finally:
+                call.cancel()
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """All models of the server."""
+        pages = self._pages(self._service.ListModels, model_pb2.ListModelsRequest())
+        return tuple([from_model(model) async for page in pages for model in page.models])
+
+    async def model(self, name: str = "") -> ModelInfo:
+        """One model; "" for the default."""
+        request = model_pb2.GetModelRequest(model=name)
+        return from_model((await self._call(self._service.GetModel, request)).model)
+
+    async def layers(self, model: str = "") -> tuple[Layer, ...]:
+        """All layers of a model; "" for the default."""
+        pages = self._pages(self._service.ListLayers, model_pb2.ListLayersRequest(model=model))
+        return tuple([from_layer(layer) async for page in pages for layer in page.layers])
+
+    async def health(self) -> str:
+        """What the server says of itself: "SERVING" or "NOT_SERVING"."""
+        health: Any = HealthStub(self._channel)
+        return _serving_status(await self._call(health.Check, health_pb2.HealthCheckRequest()))
+
+    async def close(self) -> None:
+        """Hang up; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def _pages(self, method: Any, request: Any) -> AsyncIterator[Any]:
+        while True:
+            response = await self._call(method, request)
+            yield response
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    async def _call(self, method: Any, request: Any, timeout_seconds: float | None = None) -> Any:
+        with _typed_errors():
+            return await method(request, timeout=_first(timeout_seconds, self._timeout))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Raise the error that a failed call tells of."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_call(error) from None  # type: ignore[arg-type]  # a failed call is a grpc.Call
+
+
+def _first(own: float | None, usual: float | None) -> float | None:
+    return usual if own is None else own
+
+
+def _stream_request(
+    unit: int | str, progress_every_steps: int, options: dict[str, Any]
+) -> maximize_pb2.StreamMaximizeRequest:
+    request = MaximizeRequest(unit=unit, **options)
+    return to_stream_request(request, progress_every_steps=progress_every_steps)
+
+
+def _serving_status(response: health_pb2.HealthCheckResponse) -> str:
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)

@@ -1,0 +1,67 @@
+"""Settings: every knob once, its unit in its name, from the environment and from flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from unitscope.errors import InvalidRequest
+
+S = TypeVar("S")
+
+PREFIX = "UNITSCOPE_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the server listens and how it stops.
+
+    `host`: address of both doors; loopback unless told otherwise. A port 0 lets the system choose.
+    `models`: directory whose `*.onnx` files are served beside the embedded model.
+    `max_request_bytes`: larger messages are refused before they are read.
+    `drain_announce_seconds`: after SIGTERM, how long the health service says NOT_SERVING while
+    new requests are still taken, so that a load balancer that asks every second has seen it
+    twice before the door closes. SIGINT skips it: a person at a terminal has no load balancer.
+    `drain_grace_seconds`: how long running requests may then take to finish; with the time
+    before less than the 30 s that Kubernetes waits.
+    """
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    models: Path | None = None
+    max_request_bytes: int = 1 << 20
+    drain_announce_seconds: float = 2.0
+    drain_grace_seconds: float = 25.0
+
+
+def read_settings(
+    settings_type: type[S], environment: Mapping[str, str] = os.environ, **flags: object
+) -> S:
+    """Settings from `flags` that are not None, else from `UNITSCOPE_<FIELD>`, else the defaults.
+
+    Raises InvalidRequest naming the variable that cannot be read, or TypeError for an unknown flag.
+    """
+    given: dict[str, Any] = {name: flag for name, flag in flags.items() if flag is not None}
+    kinds = get_type_hints(settings_type)
+    for field in fields(settings_type):  # type: ignore[arg-type]  # S is a dataclass
+        kind = kinds[field.name]
+        variable = PREFIX + field.name.upper()
+        if field.name in given:
+            continue
+        if is_dataclass(kind) and isinstance(kind, type):
+            given[field.name] = read_settings(kind, environment)
+        elif variable in environment:
+            given[field.name] = _read(variable, environment[variable], kind)
+    return settings_type(**given)
+
+
+def _read(variable: str, text: str, kind: Any) -> Any:
+    choices = [choice for choice in get_args(kind) or (kind,) if choice is not type(None)]
+    try:
+        return choices[0](text)
+    except ValueError:
+        raise InvalidRequest(variable, text, f"a value of type {choices[0].__name__}") from None

@@ -1,0 +1,99 @@
+"""What Prometheus sees. Labels come from the contract and the status codes, never from a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from unitscope.engine.engine import Engine
+
+_REQUEST_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_COMPILE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class ServerMetrics:
+    """Counts requests for the interceptor and steps for the engine (its `Observer`)."""
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "unitscope_requests_total",
+            "Finished requests, by method and status code.",
+            ("method", "code"),
+            registry=self.registry,
+        )
+        self._in_flight = Gauge(
+            "unitscope_requests_in_flight",
+            "Requests that are being answered, by method.",
+            ("method",),
+            registry=self.registry,
+        )
+        self._request_seconds = self._histogram(
+            "unitscope_request_seconds", "Time to answer a request.", _REQUEST_SECONDS, "method"
+        )
+        self._steps = Counter(
+            "unitscope_steps_total", "Steps of gradient ascent.", registry=self.registry
+        )
+        self._step_seconds = self._histogram(
+            "unitscope_step_seconds", "Time of one step of one request.", _STEP_SECONDS
+        )
+        self._compile_seconds = self._histogram(
+            "unitscope_compile_seconds", "Time to build and compile a program.", _COMPILE_SECONDS
+        )
+        for method in methods:
+            self._requests.labels(method, grpc.StatusCode.OK.name)
+            self._in_flight.labels(method)
+            self._request_seconds.labels(method)
+
+    def watch(self, engine: Engine) -> None:
+        """Let every scrape look at `engine`."""
+        self.registry.register(_EngineCollector(engine))
+
+    def begin(self, method: str) -> None:
+        """A request came in."""
+        self._in_flight.labels(method).inc()
+
+    def end(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """A request was answered."""
+        self._in_flight.labels(method).dec()
+        self._requests.labels(method, code.name).inc()
+        self._request_seconds.labels(method).observe(seconds)
+
+    def step(self, seconds: float) -> None:
+        """One step of one request was taken."""
+        self._steps.inc()
+        self._step_seconds.observe(seconds)
+
+    def compiled(self, seconds: float) -> None:
+        """A program was built."""
+        self._compile_seconds.observe(seconds)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+class _EngineCollector(Collector):
+    """Gauges that are read from the engine when Prometheus asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of this moment."""
+        stats = self._engine.stats()
+        loaded = self._engine.repository.loaded_count()
+        yield _gauge("unitscope_queue_depth", "Requests that wait or compile.", stats.queue_depth)
+        yield _gauge("unitscope_active_requests", "Requests that take turns.", stats.active)
+        yield _gauge("unitscope_programs", "Compiled programs in memory.", stats.programs)
+        yield _gauge("unitscope_loaded_models", "Models in memory.", loaded)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

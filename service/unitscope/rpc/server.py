@@ -1,0 +1,140 @@
+"""The server: opens the doors, and closes them without losing a request.
+
+A drain: say NOT_SERVING, keep taking requests until load balancers have noticed, take no more,
+let running ones finish, end what is left with UNAVAILABLE so that clients try another replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from functools import partial
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from unitscope._gen.unitscope.v1 import unitscope_service_pb2
+from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
+    add_UnitscopeServiceServicer_to_server,
+)
+from unitscope.config import Settings, read_settings
+from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.repository import Repository
+from unitscope.rpc.interceptor import Interceptor
+from unitscope.rpc.metrics import ServerMetrics
+from unitscope.rpc.servicer import Servicer
+from unitscope.web.server import HttpServer
+
+_log = logging.getLogger(__name__)
+
+_SERVICE = unitscope_service_pb2.DESCRIPTOR.services_by_name["UnitscopeService"]
+SERVICE_NAME: str = _SERVICE.full_name
+_FLUSH_SECONDS = 5.0
+"""Time for the last answers to reach slow readers, once the engine has closed."""
+
+
+class Server:
+    """The service over gRPC, with health, reflection and the HTTP side door.
+
+    `grpc_port`, `http_port`: the bound ones, once started.
+    """
+
+    def __init__(self, engine: Engine, metrics: ServerMetrics, settings: Settings) -> None:
+        self.grpc_port = 0
+        self.http_port = 0
+        self._engine = engine
+        self._settings = settings
+        self._serving = False
+        self._interceptor = Interceptor(SERVICE_NAME, metrics)
+        self._health = health.aio.HealthServicer()
+        self._http = HttpServer(metrics.registry, lambda: self._serving)
+        self._grpc = grpc.aio.server(
+            interceptors=[self._interceptor],
+            options=[
+                ("grpc.max_receive_message_length", settings.max_request_bytes),
+                ("grpc.so_reuseport", 0),  # otherwise two servers could share a port unnoticed
+            ],
+        )
+        add_UnitscopeServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
+            Servicer(engine), self._grpc
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+
+    async def start(self) -> None:
+        """Open both doors; raises OSError or RuntimeError if an address is taken."""
+        settings = self._settings
+        self.grpc_port = self._grpc.add_insecure_port(_address(settings.host, settings.grpc_port))
+        await self._http.start(settings.host, settings.http_port)
+        self.http_port = self._http.port
+        await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+        await self._grpc.start()
+        self._serving = True
+        _log.info(
+            "serving gRPC on %s and HTTP on %s",
+            _address(settings.host, self.grpc_port),
+            _address(settings.host, self.http_port),
+        )
+
+    async def drain(self, *, announce_seconds: float = 0.0) -> None:
+        """Close the doors as the module says; the engine is closed afterwards."""
+        self._serving = False
+        await self._health.enter_graceful_shutdown()
+        _log.info("draining: not serving")
+        await asyncio.sleep(announce_seconds)
+        grace = self._settings.drain_grace_seconds
+        stopping = asyncio.create_task(self._grpc.stop(grace + _FLUSH_SECONDS))
+        await asyncio.to_thread(self._engine.close, grace)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._interceptor.idle(), _FLUSH_SECONDS)
+        await self._grpc.stop(None)
+        await stopping
+        await self._http.close()
+        _log.info("stopped")
+
+
+def serve(settings: Settings | None = None, engine_settings: EngineSettings | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+    Settings that are not given are read from the environment.
+    """
+    settings = settings or read_settings(Settings)
+    engine_settings = engine_settings or read_settings(EngineSettings)
+    repository = Repository(settings.models)
+    metrics = ServerMetrics(_SERVICE.methods_by_name)
+    with Engine(repository, engine_settings, metrics) as engine:
+        metrics.watch(engine)
+        asyncio.run(_serve(Server(engine, metrics, settings), settings.drain_announce_seconds))
+
+
+async def _serve(server: Server, announce_seconds: float) -> None:
+    await server.start()
+    received = await _first_signal(signal.SIGTERM, signal.SIGINT)
+    terminated = received is signal.SIGTERM
+    await server.drain(announce_seconds=announce_seconds if terminated else 0.0)
+
+
+async def _first_signal(*awaited: signal.Signals) -> signal.Signals:
+    """Wait for one of the signals; afterwards they act as before."""
+    loop = asyncio.get_running_loop()
+    received: asyncio.Future[signal.Signals] = loop.create_future()
+    for number in awaited:
+        loop.add_signal_handler(number, partial(_set_once, received, number))
+    try:
+        return await received
+    finally:
+        for number in awaited:
+            loop.remove_signal_handler(number)
+
+
+def _set_once(future: asyncio.Future[signal.Signals], value: signal.Signals) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,111 @@
+"""The service: convert, call, convert."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
+from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceServicer
+from unitscope.engine.engine import Engine, Ticket
+from unitscope.engine.repository import ModelInfo
+from unitscope.engine.request import Maximization, MaximizeRequest, Progress
+from unitscope.rpc import convert, convert_model
+from unitscope.rpc.pages import paginate
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Servicer(UnitscopeServiceServicer):
+    """Answers from an engine. What can take time runs on a thread beside the event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def Maximize(
+        self, request: maximize_pb2.MaximizeRequest, context: Context
+    ) -> maximize_pb2.MaximizeResponse:
+        """The finished picture."""
+        async with self._submitted(convert.from_request(request)) as ticket:
+            async for event in ticket.aevents():
+                if isinstance(event, Maximization):
+                    return convert.to_maximization(event)
+        raise RuntimeError(f"request {ticket.request_id} ended without a result")
+
+    async def StreamMaximize(
+        self, request: maximize_pb2.StreamMaximizeRequest, context: Context
+    ) -> AsyncIterator[maximize_pb2.StreamMaximizeResponse]:
+        """Accepted, progress at the caller's cadence, the finished picture."""
+        asked, every = convert.from_stream_request(request)
+        next_step = every
+        async with self._submitted(asked) as ticket:
+            async for event in ticket.aevents():
+                if isinstance(event, Progress):
+                    if event.preview is None and event.step < min(next_step, event.steps):
+                        continue
+                    next_step = (event.step // every + 1) * every
+                yield convert.to_event(event)
+
+    async def ListModels(
+        self, request: model_pb2.ListModelsRequest, context: Context
+    ) -> model_pb2.ListModelsResponse:
+        """A page of the models."""
+        page = paginate(
+            self._engine.repository.names(),
+            listing="models",
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        infos = [await self._info(name) for name in page.items]
+        return model_pb2.ListModelsResponse(
+            models=map(convert_model.to_model, infos), next_page_token=page.next_page_token
+        )
+
+    async def GetModel(
+        self, request: model_pb2.GetModelRequest, context: Context
+    ) -> model_pb2.GetModelResponse:
+        """One model."""
+        info = await self._info(request.model)
+        return model_pb2.GetModelResponse(model=convert_model.to_model(info))
+
+    async def ListLayers(
+        self, request: model_pb2.ListLayersRequest, context: Context
+    ) -> model_pb2.ListLayersResponse:
+        """A page of the layers of a model."""
+        model = await asyncio.to_thread(self._engine.repository.get, request.model)
+        page = paginate(
+            model.layers,
+            listing=f"layers of {model.info.name} {model.info.sha256}",
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return model_pb2.ListLayersResponse(
+            layers=map(convert_model.to_layer, page.items), next_page_token=page.next_page_token
+        )
+
+    async def _info(self, name: str) -> ModelInfo:
+        return await asyncio.to_thread(self._engine.repository.info, name)
+
+    @asynccontextmanager
+    async def _submitted(self, request: MaximizeRequest) -> AsyncIterator[Ticket]:
+        """A ticket that is cancelled when its RPC ends, for whatever reason."""
+        submitting = asyncio.create_task(asyncio.to_thread(self._engine.submit, request))
+        try:
+            ticket = await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            submitting.add_done_callback(_cancel_ticket)
+            raise
+        try:
+            yield ticket
+        finally:
+            ticket.cancel()
+
+
+def _cancel_ticket(submitting: asyncio.Task[Ticket]) -> None:
+    """The caller went away while the request was being submitted."""
+    if not submitting.cancelled() and submitting.exception() is None:
+        submitting.result().cancel()
