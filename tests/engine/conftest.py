@@ -1,0 +1,55 @@
+"""Repositories of small models, and engines on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.models import SIZE, small_classifier
+from unitscope.engine.engine import Engine
+from unitscope.engine.repository import Repository
+
+CARD = f"""
+[model]
+title = "Small"
+license = "none"
+[input]
+layout = "NCHW"
+channels = "RGB"
+height_px = {SIZE}
+width_px = {SIZE}
+mean = [0.5, 0.5, 0.5]
+std = [1.0, 1.0, 1.0]
+[labels]
+names = ["ant", "bee", "cat", "dog", "eel"]
+"""
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small` with a card, `bare` and `grey` without, `dead`, and two broken files."""
+    directory = tmp_path_factory.mktemp("models")
+    onnx.save(small_classifier(), directory / "small.onnx")
+    (directory / "small.toml").write_text(CARD)
+    onnx.save(small_classifier(seed=1), directory / "bare.onnx")
+    onnx.save(small_classifier(channels=1), directory / "grey.onnx")
+    onnx.save(small_classifier(dead=True), directory / "dead.onnx")
+    (directory / "text.onnx").write_text("not a model")
+    blocked = small_classifier()
+    blocked.graph.node[1].op_type = "Floor"
+    onnx.save(blocked, directory / "blocked.onnx")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def repository(model_directory: Path) -> Repository:
+    return Repository(model_directory)
+
+
+@pytest.fixture
+def engine(repository: Repository) -> Iterator[Engine]:
+    with Engine(repository) as engine:
+        yield engine

@@ -1,0 +1,157 @@
+"""The engine: many requests, each its own result, errors and cancellations that stay alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.picture import decode
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
+from unitscope.errors import Cancelled, DeadGradient, InvalidRequest, QueueFull, ShuttingDown
+
+
+def request(unit: int | str = 1, **options: object) -> MaximizeRequest:
+    return MaximizeRequest(unit=unit, model="small", **({"steps": 20} | options))  # type: ignore[arg-type]
+
+
+def test_a_request_from_accepted_to_result(engine: Engine) -> None:
+    events = list(engine.submit(request("bee", preview_every_steps=5)).events())
+    assert isinstance(events[0], Accepted) and events[0].unit == 1
+    assert all(isinstance(event, Progress) for event in events[1:-1])
+    previews = [event for event in events if isinstance(event, Progress) and event.preview]
+    assert [event.step for event in previews] == [5, 10, 15, 20]
+    result = events[-1]
+    assert isinstance(result, Maximization)
+    metrics = result.metrics
+    assert metrics.activation_end > metrics.activation_start
+    assert [point.step for point in metrics.trajectory] == [*range(20), 20]
+    assert metrics.trajectory[-1].activation == metrics.activation_end
+    assert metrics.label == "bee" and metrics.rank == 1 and metrics.top_classes[0].label == "bee"
+    assert sum(score.probability for score in metrics.top_classes) == pytest.approx(1)
+    assert metrics.steps == 20 and metrics.gradient_norm > 0 and metrics.gradient_status == "ok"
+    assert metrics.compiling_seconds > 0 and metrics.steps_per_second > 0 and metrics.queued_seconds >= 0
+    assert decode(result.image, 3).shape == (3, result.height_px, result.width_px)
+
+
+def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: Engine) -> None:
+    alone = engine.submit(request(seed=5)).result()
+    others = [engine.submit(request(unit, seed=seed)) for unit in range(3) for seed in (5, 6)]
+    again = engine.submit(request(seed=5)).result()
+    crowd = [ticket.result() for ticket in others]
+    assert again.image == alone.image == crowd[2].image
+    assert len({result.image for result in crowd}) == len(crowd)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"position": (2, 3), "layer": "features.conv"},
+        {"layer": "features.conv"},
+        {"image_size_px": 20},
+        {"transforms": ()},
+        {"parameterization": "pixel", "optimizer": "gradient_ascent"},
+        {"image_format": "jpeg"},
+        {"model": "grey"},
+    ],
+    ids=str,
+)
+def test_options_ascend(engine: Engine, options: dict[str, object]) -> None:
+    metrics = engine.submit(MaximizeRequest(**({"unit": 1, "model": "small", "steps": 30} | options))).result().metrics  # type: ignore[arg-type]
+    assert metrics.activation_end > metrics.activation_start
+
+
+def test_a_unit_behind_dead_relus_ends_with_a_reason(engine: Engine) -> None:
+    ticket = engine.submit(MaximizeRequest(unit=1, model="dead", steps=64))
+    with pytest.raises(DeadGradient, match="unit 1 of layer 'fc'"):
+        ticket.result()
+
+
+def test_an_error_in_one_request_hurts_no_other(engine: Engine) -> None:
+    dead = engine.submit(MaximizeRequest(unit=1, model="dead", steps=64))
+    fine = engine.submit(request())
+    with pytest.raises(DeadGradient):
+        dead.result()
+    assert fine.result().metrics.steps == 20
+    assert engine.stats().active == engine.stats().queue_depth == 0
+
+
+def test_cancelling_frees_the_place_and_hurts_nobody(repository: Repository) -> None:
+    with Engine(repository, EngineSettings(max_active=1, max_queue=1)) as engine:
+        long = engine.submit(request(steps=4096))
+        events = long.events()
+        assert isinstance(next(events), Accepted) and isinstance(next(events), Progress)
+        waiting = engine.submit(request())
+        long.cancel()
+        long.cancel()
+        with pytest.raises(Cancelled):
+            list(events)
+        assert waiting.result().metrics.steps == 20
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again(repository: Repository) -> None:
+    with Engine(repository, EngineSettings(max_active=1, max_queue=1)) as engine:
+        tickets = [engine.submit(request(steps=4096)) for _ in range(2)]
+        with pytest.raises(QueueFull) as caught:
+            engine.submit(request())
+        assert caught.value.retry_after_seconds > 0
+        for ticket in tickets:
+            ticket.cancel()
+        assert engine.submit(request()).result().metrics.steps == 20
+
+
+def test_closing_drains_and_then_cuts(repository: Repository) -> None:
+    engine = Engine(repository)
+    short, long = engine.submit(request(steps=2)), engine.submit(request(steps=4096))
+    assert isinstance(next(long.events()), Accepted)
+    short.result()
+    closer = threading.Thread(target=engine.close, args=(0.2,))
+    closer.start()
+    with pytest.raises(ShuttingDown):
+        list(long.events())
+    closer.join(timeout=30)
+    with pytest.raises(ShuttingDown):
+        engine.submit(request())
+
+
+def test_a_wrong_request_never_enters(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest):
+        engine.submit(request(steps=0))
+    assert engine.stats().queue_depth == 0
+
+
+def test_programs_are_shared_and_bounded(repository: Repository) -> None:
+    with Engine(repository, EngineSettings(max_programs=2)) as engine:
+        for size in (8, 8, 16, 20):
+            engine.submit(request(image_size_px=size, steps=1)).result()
+        assert engine.stats().programs == 2
+
+
+def test_events_can_be_awaited(engine: Engine) -> None:
+    async def climb() -> list[object]:
+        return [event async for event in engine.submit(request()).aevents()]
+
+    events = asyncio.run(climb())
+    assert isinstance(events[0], Accepted) and isinstance(events[-1], Maximization)
+
+
+def test_the_observer_is_told_of_every_step(repository: Repository) -> None:
+    class Count:
+        steps: list[float] = []
+        compiled_programs: list[float] = []
+
+        def step(self, seconds: float) -> None:
+            self.steps.append(seconds)
+
+        def compiled(self, seconds: float) -> None:
+            self.compiled_programs.append(seconds)
+
+    count = Count()
+    with Engine(repository, observer=count) as engine:
+        engine.submit(request()).result()
+    assert len(count.steps) == 20 and len(count.compiled_programs) == 1
+    assert np.min(count.steps) > 0
