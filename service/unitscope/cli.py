@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from rich.table import Table
 from unitscope.api import ProgressListener, maximize, open_model
 from unitscope.autodiff.gradient_model import gradient_model
 from unitscope.client import Client
-from unitscope.config import Settings
+from unitscope.config import Settings, read_settings
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Maximization
 from unitscope.errors import InvalidRequest, UnitscopeError
@@ -131,13 +132,16 @@ def export_gradient(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(envvar="UNITSCOPE_HOST", help="Address to listen on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(envvar="UNITSCOPE_GRPC_PORT", help="0 = any free port.")] = 8001,
-    http_port: Annotated[int, typer.Option(envvar="UNITSCOPE_HTTP_PORT", help="/metrics and /healthz.")] = 8000,
-    models: Annotated[Path | None, typer.Option(envvar="UNITSCOPE_MODELS", help="Directory of ONNX files.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: loopback.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Default: 8001; 0 = any free port.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="/metrics and /healthz. Default: 8000.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Directory of ONNX files.")] = None,
 ) -> None:
-    """Serve over gRPC until SIGTERM."""
-    server.serve(Settings(host=host, grpc_port=grpc_port, http_port=http_port, models=models))
+    """Serve over gRPC until SIGTERM. Without a flag, UNITSCOPE_HOST, UNITSCOPE_GRPC_PORT, … count."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    server.serve(
+        read_settings(Settings, host=host, grpc_port=grpc_port, http_port=http_port, models=models)
+    )
 
 
 @app.command()

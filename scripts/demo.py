@@ -1,0 +1,123 @@
+"""Start a server, ask it over gRPC for four pictures, leave them in ./demo/, stop the server."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from unitscope import Client, Maximization
+
+OUT = Path("demo")
+STEPS = 192
+UNITS: list[tuple[str, int | str]] = [
+    ("", "zebra"),
+    ("", "goldfish"),
+    ("", "golden retriever"),
+    ("fire8_concat", 3),
+]
+_ADDRESS = re.compile(r"serving gRPC on (\S+)")
+_screen = Console()
+
+
+def main() -> None:
+    """Everything, in order."""
+    OUT.mkdir(exist_ok=True)
+    with running_server() as address, Client(address) as client:
+        _screen.print(f"server on {address}, pictures go to {OUT}/")
+        results = ask_for_pictures(client)
+    (OUT / "metrics.json").write_text(json.dumps([result.to_dict() for result in results], indent=2))
+    contact_sheet(results).save(OUT / "contact_sheet.png")
+    _screen.print(table(results))
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[str]:
+    """A server on free ports, as its address; it is stopped at the end."""
+    command = [sys.executable, "-m", "unitscope", "serve", "--grpc-port", "0", "--http-port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = []
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if found := _ADDRESS.search(line):
+                    yield found[1]
+                    return
+            raise SystemExit(f"the server did not start:\n{''.join(said)}")
+        finally:
+            process.send_signal(2)  # SIGINT: nobody watches its health, so it need not announce
+            process.communicate()
+
+
+def ask_for_pictures(client: Client) -> list[Maximization]:
+    """The pictures of all units, with a bar for each."""
+    columns = (
+        TextColumn("{task.description:>24}"),
+        BarColumn(),
+        TextColumn("step {task.completed:>3}/{task.total}  activation {task.fields[activation]:7.2f}"),
+    )
+    results = []
+    with Progress(*columns, console=_screen) as bar:
+        for layer, unit in UNITS:
+            task = bar.add_task(f"{layer or 'logits'} {unit}", total=STEPS, activation=0.0)
+            result = climb(client, layer, unit, bar, task)
+            result.save(OUT / f"{layer or 'logits'}_{unit}.png".replace(" ", "_"))
+            results.append(result)
+    return results
+
+
+def climb(client: Client, layer: str, unit: int | str, bar: Progress, task: TaskID) -> Maximization:
+    """One picture; the bar follows it."""
+    return client.maximize(
+        unit,
+        layer=layer,
+        steps=STEPS,
+        on_progress=lambda at: bar.update(task, completed=at.step, activation=at.activation),
+    )
+
+
+def contact_sheet(results: list[Maximization]) -> Image.Image:
+    """The pictures side by side, with what they are."""
+    pictures = [Image.open(io.BytesIO(result.image)) for result in results]
+    width = sum(picture.width for picture in pictures)
+    sheet = Image.new("RGB", (width, max(picture.height for picture in pictures) + 16), "white")
+    left = 0
+    for result, picture in zip(results, pictures, strict=True):
+        sheet.paste(picture, (left, 16))
+        metrics = result.metrics
+        ImageDraw.Draw(sheet).text((left + 4, 2), f"{metrics.layer} {metrics.unit} {metrics.label}", "black")
+        left += picture.width
+    return sheet
+
+
+def table(results: list[Maximization]) -> Table:
+    """What was measured."""
+    columns = ("unit", "label", "activation start → end", "model's top-1", "steps/s", "seconds")
+    rows = Table(*columns)
+    for result in results:
+        metrics = result.metrics
+        best = metrics.top_classes[0]
+        rows.add_row(
+            f"{metrics.layer} {metrics.unit}",
+            metrics.label,
+            f"{metrics.activation_start:.2f} → {metrics.activation_end:.2f}",
+            f"{best.label} {best.probability:.3f}",
+            f"{metrics.steps_per_second:.1f}",
+            f"{metrics.running_seconds:.1f}",
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m unitscope`` is the command line."""
+
+from unitscope.cli import main
+
+main()
