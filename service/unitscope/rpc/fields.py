@@ -17,7 +17,8 @@ M = TypeVar("M", bound=Message)
 
 def same_fields(message_type: type[M], noun: DataclassInstance, **others: Any) -> M:
     """A message with the noun's values in the fields of the same name, and `others`."""
-    names = {field.name for field in fields(noun)} & message_type.DESCRIPTOR.fields_by_name.keys()
+    known = message_type.DESCRIPTOR.fields_by_name
+    names = [field.name for field in fields(noun) if field.name in known]
     return message_type(**{name: getattr(noun, name) for name in names} | others)
 
 

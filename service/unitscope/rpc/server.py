@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _SERVICE = unitscope_service_pb2.DESCRIPTOR.services_by_name["UnitscopeService"]
 SERVICE_NAME: str = _SERVICE.full_name
+METHODS = tuple(_SERVICE.methods_by_name)
 _FLUSH_SECONDS = 5.0
 """Time for the last answers to reach slow readers, once the engine has closed."""
 
@@ -102,10 +103,11 @@ def serve(settings: Settings | None = None, engine_settings: EngineSettings | No
 
     Settings that are not given are read from the environment.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = settings or read_settings(Settings)
     engine_settings = engine_settings or read_settings(EngineSettings)
     repository = Repository(settings.models)
-    metrics = ServerMetrics(_SERVICE.methods_by_name)
+    metrics = ServerMetrics(METHODS)
     with Engine(repository, engine_settings, metrics) as engine:
         metrics.watch(engine)
         asyncio.run(_serve(Server(engine, metrics, settings), settings.drain_announce_seconds))

@@ -1,0 +1,99 @@
+"""A real server on a thread with its own event loop, for tests that talk to it from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import grpc
+
+from unitscope.client import Client
+from unitscope.config import Settings
+from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.plan import Limits
+from unitscope.engine.repository import Repository
+from unitscope.rpc.metrics import ServerMetrics
+from unitscope.rpc.server import METHODS, Server
+
+ENDLESS = 10**9
+"""Steps of a request that ends only when somebody ends it."""
+
+LIMITS = Limits(max_steps=ENDLESS)
+
+
+class LiveServer:
+    """A started server and the engine behind it."""
+
+    def __init__(self, server: Server, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self.engine = engine
+        self._server = server
+        self._loop = loop
+
+    @property
+    def target(self) -> str:
+        """Where gRPC is served."""
+        return f"127.0.0.1:{self._server.grpc_port}"
+
+    def client(self) -> Client:
+        """A new client of this server."""
+        return Client(self.target, timeout_seconds=60)
+
+    def channel(self) -> grpc.Channel:
+        """A new bare channel to this server."""
+        return grpc.insecure_channel(self.target)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of an HTTP GET."""
+        url = f"http://127.0.0.1:{self._server.http_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def drain(self, *, announce_seconds: float = 0.0) -> Future[None]:
+        """Start to drain."""
+        drain = self._server.drain(announce_seconds=announce_seconds)
+        return asyncio.run_coroutine_threadsafe(drain, self._loop)
+
+
+@contextmanager
+def live_server(
+    repository: Repository,
+    settings: EngineSettings = EngineSettings(limits=LIMITS),  # noqa: B008  frozen
+) -> Iterator[LiveServer]:
+    """Serve `repository` on free ports until the block is left."""
+    metrics = ServerMetrics(METHODS)
+    with event_loop() as loop, Engine(repository, settings, metrics) as engine:
+        metrics.watch(engine)
+
+        async def start() -> Server:
+            server = Server(engine, metrics, Settings(grpc_port=0, http_port=0))
+            await server.start()
+            return server
+
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
+        live = LiveServer(server, engine, loop)
+        yield live
+        engine.close()
+        live.drain().result(60)
+
+
+@contextmanager
+def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that runs on a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
