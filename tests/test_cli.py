@@ -1,0 +1,90 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+from PIL import Image
+
+from tests.models import SIZE, small_classifier
+from unitscope.cli import main
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "small.onnx"
+    onnx.save(small_classifier(), path)
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["unitscope", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, " ".join(said.err.split())
+
+
+def test_maximize_writes_a_picture_and_says_what_it_measured(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "picture.png"
+    words = ["maximize", "--model", model, "--unit", 2, "--steps", 12, "--out", out]
+    status, printed, _ = run(monkeypatch, capsys, *words, "--json")
+    assert status == 0
+    answer = json.loads(printed)
+    assert answer["metrics"]["unit"] == 2 and answer["metrics"]["steps"] == 12 and answer["path"] == str(out)
+    assert answer["metrics"]["preprocessing"]["inferred"]
+    assert Image.open(out).size == (SIZE, SIZE)
+    first = out.read_bytes()
+    status, printed, said = run(monkeypatch, capsys, *words)
+    assert (status, printed) == (0, "") and "activation" in said
+    assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--unit", "zebra", "--out", "z.png"], "unknown label in layer 'fc' 'zebra'"),
+        (["--unit", "1", "--out", "z.bmp"], "out: got 'z.bmp', expected a name ending in .png"),
+        (["--unit", "1", "--out", "z.png", "--steps", "0"], "steps: got 0, expected a whole number in 1..4096"),
+        (["--unit", "1", "--out", "z.png", "--layer", "fcc"], "unknown layer 'fcc'; did you mean: fc"),
+        (["--unit", "1", "--out", "z.png", "--position", "1"], "position: got '1', expected two whole numbers X,Y"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: list[str], message: str, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, printed, said = run(monkeypatch, capsys, "maximize", "--model", model, *words)
+    assert status == 2 and printed == ""
+    assert said.startswith("error:") and message in said
+
+
+def test_layers_and_models_are_listed(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, printed, _ = run(monkeypatch, capsys, "layers", "--model", model, "--json")
+    assert status == 0
+    assert [layer["kind"] for layer in json.loads(printed)][-2:] == ["logits", "probability"]
+    status, printed, _ = run(monkeypatch, capsys, "layers", "--model", model)
+    assert status == 0 and "features.conv" in printed and f"4×{SIZE - 2}×{SIZE - 2}" in printed
+    status, printed, _ = run(monkeypatch, capsys, "models", "--models", model.parent, "--json")
+    assert status == 0
+    assert [info["name"] for info in json.loads(printed)] == ["squeezenet1_1", "small"]
+
+
+def test_export_gradient_writes_a_model_that_runs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gradient.onnx"
+    status, _, _ = run(monkeypatch, capsys, "export-gradient", model, "--layer", "features.conv", "-o", out)
+    assert status == 0
+    session = ort.InferenceSession(out)
+    assert [item.name for item in session.get_inputs()] == ["image", "cotangent"]
+    assert [item.name for item in session.get_outputs()] == ["conv_out", "image_gradient"]
