@@ -6,7 +6,7 @@ schema order (an absent optional input is None), and its keyword-only parameters
 attributes it understands, with the schema's defaults. It returns one value per input it has a
 formula for; an input left out or None has none, and the walk refuses to go through it.
 An attribute that a node sets and the rule does not name is refused too: a rule never ignores
-what it does not know.
+what it does not know. A case it knows and does not cover it leaves by raising `Uncovered`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ Cotangents = tuple[Value | None, ...]
 RuleFunction = Callable[..., Cotangents]
 
 
+class Uncovered(Exception):
+    """Raised by a rule for a case without a formula; the refusal built from it names the node."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """How to differentiate one operator.
@@ -45,11 +49,13 @@ class Rule:
     def apply(self, op: Emitter, node: Node, cotangents: Cotangents) -> Cotangents:
         """The cotangents of the node's inputs; raises ModelRejected for a case not covered."""
         attributes = self._bind(op, node)
-        if self.several:
-            return self.function(op, cotangents, node.outputs, *node.inputs, **attributes)
-        if any(dy is not None for dy in cotangents[1:]):
+        dy, y = (cotangents, node.outputs) if self.several else (cotangents[0], node.outputs[0])
+        if not self.several and any(other is not None for other in cotangents[1:]):
             raise refuse(node, "only its first output has a gradient")
-        return self.function(op, cotangents[0], node.outputs[0], *node.inputs, **attributes)
+        try:
+            return self.function(op, dy, y, *node.inputs, **attributes)
+        except Uncovered as case:
+            raise refuse(node, f"no gradient for {case}") from case
 
     def _bind(self, op: Emitter, node: Node) -> dict[str, Any]:
         schema = defs.get_schema(node.op_type, op.graph.opset, node.domain).attributes
