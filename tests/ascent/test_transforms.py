@@ -33,7 +33,7 @@ def test_each_moves_the_view_a_little_and_both_ways(name: str) -> None:
     drawn = np.array([matrix_of((name,), step) for step in range(200)])
     assert drawn.shape == (200, 2, 3) and np.isfinite(drawn).all()
     deviation = np.abs(drawn - IDENTITY)
-    assert 0 < deviation.max() < 0.3
+    assert 0 < deviation.max() < 0.5
     if name != "pad":
         varying = drawn[:, deviation.max(axis=0) > 1e-3] - drawn.mean(axis=0)[deviation.max(axis=0) > 1e-3]
         assert (varying.min(axis=0) < 0).all() and (varying.max(axis=0) > 0).all()

@@ -23,7 +23,7 @@ Transform = Callable[[np.random.Generator], Matrix]
 
 PADDING = 1 / 10
 SHIFT = 1 / 8
-SCALES = (0.9, 1.1)
+SCALES = (0.8, 1.6)
 DEGREES = 10.0
 
 TRANSFORMS: Registry[Transform] = Registry("transform")
@@ -41,7 +41,7 @@ def _jitter(rng: np.random.Generator) -> Matrix:
 
 
 def _scale(rng: np.random.Generator) -> Matrix:
-    """Enlarge by 0.9 to 1.1."""
+    """Enlarge by 0.8 to 1.6: the same thing near and far."""
     zoom = 1 / rng.uniform(*SCALES)
     return np.diag([zoom, zoom, 1.0])
 
