@@ -29,15 +29,20 @@ LIMITS = Limits(max_steps=ENDLESS)
 class LiveServer:
     """A started server and the engine behind it."""
 
-    def __init__(self, server: Server, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        server: Server,
+        engine: Engine,
+        metrics: ServerMetrics,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.engine = engine
+        self.metrics = metrics
+        self.grpc_port = server.grpc_port
+        self.http_port = server.http_port
+        self.target = f"127.0.0.1:{server.grpc_port}"
         self._server = server
         self._loop = loop
-
-    @property
-    def target(self) -> str:
-        """Where gRPC is served."""
-        return f"127.0.0.1:{self._server.grpc_port}"
 
     def client(self) -> Client:
         """A new client of this server."""
@@ -49,7 +54,7 @@ class LiveServer:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP GET."""
-        url = f"http://127.0.0.1:{self._server.http_port}{path}"
+        url = f"http://127.0.0.1:{self.http_port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=60) as response:
                 return response.status, response.read().decode()
@@ -79,10 +84,12 @@ def live_server(
             return server
 
         server = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
-        live = LiveServer(server, engine, loop)
-        yield live
-        engine.close()
-        live.drain().result(60)
+        live = LiveServer(server, engine, metrics, loop)
+        try:
+            yield live
+        finally:
+            engine.close()
+            live.drain().result(60)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
 from unitscope.config import Settings, read_settings
 from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.repository import Repository
+from unitscope.errors import InvalidRequest
 from unitscope.rpc.interceptor import Interceptor
 from unitscope.rpc.metrics import ServerMetrics
 from unitscope.rpc.servicer import Servicer
@@ -40,7 +41,7 @@ _FLUSH_SECONDS = 5.0
 class Server:
     """The service over gRPC, with health, reflection and the HTTP side door.
 
-    `grpc_port`, `http_port`: the bound ones, once started.
+    `grpc_port`, `http_port`: the bound ones, once started. Make it inside the event loop.
     """
 
     def __init__(self, engine: Engine, metrics: ServerMetrics, settings: Settings) -> None:
@@ -67,11 +68,13 @@ class Server:
         reflection.enable_server_reflection(names, self._grpc)
 
     async def start(self) -> None:
-        """Open both doors; raises OSError or RuntimeError if an address is taken."""
+        """Open both doors; raises InvalidRequest naming the setting if one cannot be opened."""
         settings = self._settings
-        self.grpc_port = self._grpc.add_insecure_port(_address(settings.host, settings.grpc_port))
-        await self._http.start(settings.host, settings.http_port)
-        self.http_port = self._http.port
+        try:
+            await self._bind()
+        except InvalidRequest:
+            await self._grpc.stop(None)
+            raise
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
         await self._grpc.start()
         self._serving = True
@@ -80,6 +83,18 @@ class Server:
             _address(settings.host, self.grpc_port),
             _address(settings.host, self.http_port),
         )
+
+    async def _bind(self) -> None:
+        host = self._settings.host
+        grpc_port, http_port = self._settings.grpc_port, self._settings.http_port
+        try:
+            self.grpc_port = self._grpc.add_insecure_port(_address(host, grpc_port))
+        except RuntimeError:
+            raise InvalidRequest("grpc_port", grpc_port, f"a free port of {host}") from None
+        try:
+            self.http_port = await self._http.start(host, http_port)
+        except OSError:
+            raise InvalidRequest("http_port", http_port, f"a free port of {host}") from None
 
     async def drain(self, *, announce_seconds: float = 0.0) -> None:
         """Close the doors as the module says; the engine is closed afterwards."""
@@ -110,14 +125,15 @@ def serve(settings: Settings | None = None, engine_settings: EngineSettings | No
     metrics = ServerMetrics(METHODS)
     with Engine(repository, engine_settings, metrics) as engine:
         metrics.watch(engine)
-        asyncio.run(_serve(Server(engine, metrics, settings), settings.drain_announce_seconds))
+        asyncio.run(_serve(engine, metrics, settings))
 
 
-async def _serve(server: Server, announce_seconds: float) -> None:
+async def _serve(engine: Engine, metrics: ServerMetrics, settings: Settings) -> None:
+    server = Server(engine, metrics, settings)
     await server.start()
     received = await _first_signal(signal.SIGTERM, signal.SIGINT)
     terminated = received is signal.SIGTERM
-    await server.drain(announce_seconds=announce_seconds if terminated else 0.0)
+    await server.drain(announce_seconds=settings.drain_announce_seconds if terminated else 0.0)
 
 
 async def _first_signal(*awaited: signal.Signals) -> signal.Signals:

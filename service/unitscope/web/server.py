@@ -39,18 +39,17 @@ class Answer:
 
 
 class HttpServer:
-    """Serves until closed; `port` is the bound one."""
+    """Serves until closed."""
 
     def __init__(self, registry: CollectorRegistry, is_serving: Callable[[], bool]) -> None:
-        self.port = 0
         self._registry = registry
         self._is_serving = is_serving
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 lets the system choose."""
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the bound port; 0 lets the system choose. Raises OSError."""
         self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_HEAD_BYTES)
-        self.port = self._server.sockets[0].getsockname()[1]
+        return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening."""
