@@ -34,7 +34,7 @@ def test_settings_inside_settings_are_read_too() -> None:
 
 
 def test_what_cannot_be_read_is_named() -> None:
-    with pytest.raises(InvalidRequest, match="UNITSCOPE_GRPC_PORT: got 'http', expected .* int"):
+    with pytest.raises(InvalidRequest, match=r"UNITSCOPE_GRPC_PORT: got 'http', expected .* int"):
         read_settings(Settings, {"UNITSCOPE_GRPC_PORT": "http"})
 
 

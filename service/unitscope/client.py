@@ -5,7 +5,7 @@ Both raise what the engine would raise, and `CallFailed` when the service could 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -67,8 +67,8 @@ class Client:
         progress_every_steps: int = 1,
         timeout_seconds: float | None = None,
         **options: Any,
-    ) -> Iterator[Event]:
-        """Accepted, then Progress, last Maximization. Closing the iterator cancels the request."""
+    ) -> Generator[Event, None, None]:
+        """Accepted, then Progress, last Maximization. Closing the generator cancels the request."""
         request = _stream_request(unit, progress_every_steps, options)
         call = self._service.StreamMaximize(request, timeout=_first(timeout_seconds, self._timeout))
         with _typed_errors():
@@ -147,8 +147,8 @@ class AsyncClient:
         progress_every_steps: int = 1,
         timeout_seconds: float | None = None,
         **options: Any,
-    ) -> AsyncIterator[Event]:
-        """Accepted, then Progress, last Maximization. Closing the iterator cancels the request."""
+    ) -> AsyncGenerator[Event, None]:
+        """Accepted, then Progress, last Maximization. Closing the generator cancels the request."""
         request = _stream_request(unit, progress_every_steps, options)
         call = self._service.StreamMaximize(request, timeout=_first(timeout_seconds, self._timeout))
         with _typed_errors():

@@ -1,4 +1,5 @@
 """Both clients give what the engine gives."""
+# ruff: noqa: F811  the fixtures that are imported are also parameters
 
 from __future__ import annotations
 
@@ -16,8 +17,6 @@ from unitscope.client import AsyncClient, Client
 from unitscope.engine.request import Accepted, Maximization, Progress
 from unitscope.errors import InvalidRequest, NotFound
 from unitscope.rpc.status import CallFailed
-
-# ruff: noqa: F811  the fixtures imported above
 
 T = TypeVar("T")
 
@@ -101,7 +100,7 @@ def test_leaving_the_stream_cancels_the_request(live: LiveServer) -> None:
         async for event in stream:
             if isinstance(event, Progress):
                 break
-        await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+        await stream.aclose()
         await client.maximize(1, model="small", steps=1)
 
     awaited(live, leave)

@@ -41,7 +41,9 @@ def generated() -> None:
         file_to_generate=[file.name for file in files], parameter=PARAMETERS, proto_file=files
     )
     plugin = HERE / "node_modules" / ".bin" / "protoc-gen-ts"
-    run = subprocess.run([plugin], input=request.SerializeToString(), capture_output=True, check=True)
+    run = subprocess.run(
+        [plugin], input=request.SerializeToString(), capture_output=True, check=True
+    )
     response = CodeGeneratorResponse.FromString(run.stdout)
     assert not response.error
     for file in response.file:

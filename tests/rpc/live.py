@@ -9,9 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
 from unitscope.client import Client
 from unitscope.config import Settings
 from unitscope.engine.engine import Engine, EngineSettings
@@ -24,6 +27,16 @@ ENDLESS = 10**9
 """Steps of a request that ends only when somebody ends it."""
 
 LIMITS = Limits(max_steps=ENDLESS)
+
+
+def service_of(channel: grpc.Channel) -> Any:
+    """The bare stub of the service; generated, so without types."""
+    return UnitscopeServiceStub(channel)  # type: ignore[no-untyped-call]
+
+
+def health_of(channel: grpc.Channel) -> Any:
+    """The bare stub of the health service."""
+    return HealthStub(channel)
 
 
 class LiveServer:

@@ -211,9 +211,7 @@ def test_the_server_refuses(message: pb.MaximizeRequest, field: str) -> None:
 
 
 def test_the_server_refuses_a_negative_cadence() -> None:
-    message = pb.StreamMaximizeRequest(
-        maximize=pb.MaximizeRequest(unit=1), progress_every_steps=-1
-    )
+    message = pb.StreamMaximizeRequest(maximize=pb.MaximizeRequest(unit=1), progress_every_steps=-1)
     with pytest.raises(InvalidRequest, match="progress_every_steps: got -1"):
         convert.from_stream_request(message)
 

@@ -12,7 +12,8 @@ from unitscope.rpc.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, paginate
 
 @given(count=st.integers(0, 120), page_size=st.integers(1, 130))
 def test_pages_hold_every_item_once(count: int, page_size: int) -> None:
-    items, found, token = list(range(count)), [], ""
+    items, token = list(range(count)), ""
+    found: list[int] = []
     while True:
         page = paginate(items, listing="x", page_size=page_size, page_token=token)
         assert len(page.items) <= page_size

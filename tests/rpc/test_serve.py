@@ -1,4 +1,4 @@
-"""The server as a process: it says where it listens, and a signal ends it without losing a request."""
+"""The server as a process: it says where it listens, and a signal ends it without a loss."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def served(models: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[
     """A server process and its gRPC target."""
     knobs = {"grpc_port": 0, "http_port": 0, "drain_announce_seconds": 0, "models": models}
     given = {f"UNITSCOPE_{name.upper()}": str(value) for name, value in (knobs | settings).items()}
-    with subprocess.Popen(SERVE, env=os.environ | given, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | given
+    with subprocess.Popen(SERVE, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         found = re.search(r"serving gRPC on (\S+) and HTTP on (\S+)", line)
@@ -65,15 +66,14 @@ def test_what_does_not_finish_in_time_is_sent_elsewhere(model_directory: Path) -
 
 def test_a_second_signal_ends_the_process_at_once(model_directory: Path) -> None:
     limits = {"max_steps": ENDLESS, "drain_grace_seconds": 3600}
-    with served(model_directory, **limits) as (process, target):
-        with Client(target, timeout_seconds=60) as client:
-            stream = client.stream(1, model="small", steps=ENDLESS)
-            assert isinstance(next(stream), Accepted)
-            process.send_signal(signal.SIGTERM)
-            assert process.stderr is not None
-            assert "draining" in process.stderr.readline()
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == -signal.SIGTERM
+    with served(model_directory, **limits) as (process, target), Client(target) as client:
+        stream = client.stream(1, model="small", steps=ENDLESS)
+        assert isinstance(next(stream), Accepted)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert "draining" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("door", ["grpc_port", "http_port"])

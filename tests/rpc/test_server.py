@@ -12,13 +12,11 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from tests.rpc.live import ENDLESS, LIMITS, LiveServer, live_server
+from tests.rpc.live import ENDLESS, LIMITS, LiveServer, health_of, live_server, service_of
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
-from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
 from unitscope.client import Client
 from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.repository import LoadedModel, Repository
@@ -39,7 +37,7 @@ def channel(live: LiveServer) -> Iterator[grpc.Channel]:
 
 @pytest.fixture
 def service(channel: grpc.Channel) -> Any:
-    return UnitscopeServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    return service_of(channel)
 
 
 @pytest.fixture
@@ -150,11 +148,11 @@ def test_all_layers_are_as_the_repository_knows_them(
 # Errors
 
 
-def details(error: grpc.RpcError) -> dict[str, Any]:
+def details(error: Any) -> dict[str, Any]:
     """The google.rpc details of a failed call, by the names of their types."""
-    trailers = dict(error.trailing_metadata())  # type: ignore[attr-defined]  # it is a Call
+    trailers: dict[str, bytes] = dict(error.trailing_metadata())
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-    assert status.message == error.details()  # type: ignore[attr-defined]
+    assert status.message == error.details()
     found = {}
     for any_ in status.details:
         name = any_.TypeName().rpartition(".")[2]
@@ -167,7 +165,7 @@ def refused(method: Any, request: Any, code: grpc.StatusCode) -> dict[str, Any]:
     """The details with which a call is refused."""
     with pytest.raises(grpc.RpcError) as caught:
         method(request)
-    assert caught.value.code() is code  # type: ignore[attr-defined]
+    assert caught.value.code() is code
     return details(caught.value)
 
 
@@ -203,7 +201,7 @@ def test_a_bad_value_names_its_field(service: Any, changes: dict[str, Any], fiel
 
 
 def test_a_bad_value_in_a_stream_names_its_path(channel: grpc.Channel) -> None:
-    stream: Any = UnitscopeServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    stream = service_of(channel)
     request = maximize_pb2.StreamMaximizeRequest(maximize=request_of(steps=0))
     found = refused(
         lambda asked: list(stream.StreamMaximize(asked)),
@@ -264,9 +262,12 @@ def test_a_made_up_page_token_is_refused(service: Any, method: str, request_: An
 
 
 def test_an_unexpected_failure_tells_nothing_of_the_inside(
-    service: Any, live: LiveServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    service: Any,
+    live: LiveServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(live.engine.repository, "info", lambda name: 1 / 0)
+    monkeypatch.setattr(live.engine.repository, "info", lambda _: 1 / 0)
     found = refused(service.GetModel, model_pb2.GetModelRequest(), grpc.StatusCode.INTERNAL)
     assert found["ErrorInfo"].reason == "INTERNAL"
     assert not found["ErrorInfo"].metadata
@@ -281,7 +282,7 @@ def test_a_full_queue_tells_when_to_try_again(narrow: LiveServer) -> None:
         with pytest.raises(QueueFull) as caught:
             client.maximize(1, model="small")
         assert caught.value.retry_after_seconds > 0
-        service = UnitscopeServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        service = service_of(channel)
         found = refused(service.Maximize, request_of(), grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert found["RetryInfo"].retry_delay.ToTimedelta().total_seconds() > 0
         assert int(found["ErrorInfo"].metadata["waiting"]) >= 1
@@ -342,7 +343,7 @@ def test_a_caller_that_leaves_while_the_model_loads_is_not_forgotten(model_direc
     settings = EngineSettings(limits=LIMITS, max_active=1, max_queue=1)
     with live_server(repository, settings) as live, live.client() as client:
         with live.channel() as channel:
-            service: Any = UnitscopeServiceStub(channel)  # type: ignore[no-untyped-call]
+            service = service_of(channel)
             call = service.Maximize.future(request_of(steps=ENDLESS))
             assert repository.entered.wait(60)
             call.cancel()
@@ -355,14 +356,14 @@ def test_a_caller_that_leaves_while_the_model_loads_is_not_forgotten(model_direc
 
 @pytest.mark.parametrize("name", ["", SERVICE_NAME])
 def test_health_is_serving(channel: grpc.Channel, name: str) -> None:
-    response = HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+    response = health_of(channel).Check(health_pb2.HealthCheckRequest(service=name))
     assert response.status == SERVING
 
 
 def test_health_of_an_unknown_service_is_not_found(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="other"))
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+        health_of(channel).Check(health_pb2.HealthCheckRequest(service="other"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_reflection_lists_the_service_and_its_methods(channel: grpc.Channel) -> None:
@@ -370,7 +371,8 @@ def test_reflection_lists_the_service_and_its_methods(channel: grpc.Channel) -> 
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE_NAME),
     ]
-    listed, described = ServerReflectionStub(channel).ServerReflectionInfo(iter(asked))
+    reflection: Any = ServerReflectionStub(channel)
+    listed, described = reflection.ServerReflectionInfo(iter(asked))
     assert SERVICE_NAME in {entry.name for entry in listed.list_services_response.service}
     (file,) = described.file_descriptor_response.file_descriptor_proto[:1]
     assert all(method.encode() in file for method in METHODS)
@@ -381,7 +383,7 @@ def test_a_watcher_sees_the_drain_and_does_not_hold_it_up(
     repository: Repository, name: str
 ) -> None:
     with live_server(repository) as live, live.channel() as channel:
-        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest(service=name))
         assert next(watch).status == SERVING
         drain = live.drain()
         assert next(watch).status == NOT_SERVING
@@ -390,7 +392,7 @@ def test_a_watcher_sees_the_drain_and_does_not_hold_it_up(
 
 def test_while_the_drain_is_announced_requests_are_still_taken(repository: Repository) -> None:
     with live_server(repository) as live, live.client() as client, live.channel() as channel:
-        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == SERVING
         assert live.get("/healthz") == (200, "SERVING\n")
         drain = live.drain(announce_seconds=3600)
@@ -402,13 +404,13 @@ def test_while_the_drain_is_announced_requests_are_still_taken(repository: Repos
 
 def test_what_a_drain_cannot_finish_ends_with_unavailable(repository: Repository) -> None:
     with live_server(repository) as live, live.client() as client, live.channel() as channel:
-        service: Any = UnitscopeServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        service = service_of(channel)
         asked = maximize_pb2.StreamMaximizeRequest(maximize=request_of(steps=ENDLESS))
         stream = service.StreamMaximize(asked)
         assert next(stream).WhichOneof("event") == "accepted"
         live.engine.close()
         with pytest.raises(grpc.RpcError) as caught:
             list(stream)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert details(caught.value)["ErrorInfo"].reason == "SHUTTING_DOWN"
         assert client.health() == "SERVING"

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from unitscope.errors import UnitscopeError
@@ -56,14 +57,14 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(unary, *coders)
 
     def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        async def answer(request: Any, context: Context) -> Any:
+        async def answer(request: Message, context: Context) -> Any:
             async with self._watched(method, request, context):
                 return await behaviour(request, context)
 
         return answer
 
     def _stream(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
+        async def answer(request: Message, context: Context) -> AsyncIterator[Any]:
             async with self._watched(method, request, context):
                 async for response in behaviour(request, context):
                     yield response
@@ -71,14 +72,16 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return answer
 
     @asynccontextmanager
-    async def _watched(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def _watched(
+        self, method: str, request: Message, context: Context
+    ) -> AsyncIterator[None]:
         started = time.monotonic()
         code = grpc.StatusCode.OK
         self._begin(method)
         try:
             yield
         except UnitscopeError as error:
-            status = to_status(error, request.DESCRIPTOR)
+            status = to_status(error, request)
             code = code_of(status)
             await _abort(context, status)
         except Exception:

@@ -1,5 +1,7 @@
 """The service: convert, call, convert."""
 
+# ruff: noqa: ARG002, N802  the contract names the methods and their arguments
+
 from __future__ import annotations
 
 import asyncio

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc import status_pb2
 
@@ -58,10 +58,10 @@ class _Row:
 
     code: grpc.StatusCode
     attributes: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
-    detail: Callable[[Any, Descriptor | None], Any] | None = None
+    detail: Callable[[Any, Message | None], Any] | None = None
 
 
-def _bad_request(error: InvalidRequest, request: Descriptor | None) -> Any:
+def _bad_request(error: InvalidRequest, request: Message | None) -> Any:
     path = field_path(request, error.field) if request is not None else error.field
     violation = details_pb.BadRequest.FieldViolation(
         field=_short(path, _VALUE_BYTES),
@@ -70,18 +70,18 @@ def _bad_request(error: InvalidRequest, request: Descriptor | None) -> Any:
     return details_pb.BadRequest(field_violations=[violation])
 
 
-def _resource_info(error: NotFound, request: Descriptor | None) -> Any:
+def _resource_info(error: NotFound, request: Message | None) -> Any:
     return details_pb.ResourceInfo(
         resource_type=_short(error.kind, _VALUE_BYTES),
         resource_name=_short(str(error.name), _VALUE_BYTES),
     )
 
 
-def _rejected_node(error: ModelRejected, request: Descriptor | None) -> Any:
+def _rejected_node(error: ModelRejected, request: Message | None) -> Any:
     return _precondition(error.reason, error.node, str(error))
 
 
-def _dead_unit(error: DeadGradient, request: Descriptor | None) -> Any:
+def _dead_unit(error: DeadGradient, request: Message | None) -> Any:
     return _precondition(error.reason, "", str(error))
 
 
@@ -94,7 +94,7 @@ def _precondition(kind: str, subject: str, description: str) -> Any:
     return details_pb.PreconditionFailure(violations=[violation])
 
 
-def _retry_info(error: QueueFull, request: Descriptor | None) -> Any:
+def _retry_info(error: QueueFull, request: Message | None) -> Any:
     return details_pb.RetryInfo(retry_delay=to_duration(error.retry_after_seconds))
 
 
@@ -134,8 +134,8 @@ _CLASSES = {error_type.reason: error_type for error_type in _ROWS}
 # To the wire
 
 
-def to_status(error: UnitscopeError, request: Descriptor | None = None) -> status_pb2.Status:
-    """The status of an error; `request` is the type of the message that caused it."""
+def to_status(error: UnitscopeError, request: Message | None = None) -> status_pb2.Status:
+    """The status of an error; `request` is the message that caused it."""
     row = next(_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
     info = details_pb.ErrorInfo(
         reason=error.reason,
@@ -154,18 +154,18 @@ def code_of(status: status_pb2.Status) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == status.code)
 
 
-def field_path(message: Descriptor, name: str) -> str:
+def field_path(message: Message, name: str) -> str:
     """Path of the field `name` in `message` or in the messages inside, such as `options.seed`.
 
     A name without a field is its own path.
     """
-    return _find_path(message, name) or name
+    return _find_path(message.DESCRIPTOR, name) or name
 
 
-def _find_path(message: Descriptor, name: str) -> str | None:
-    if name.partition(".")[0] in message.fields_by_name:
+def _find_path(descriptor: Any, name: str) -> str | None:
+    if name in descriptor.fields_by_name:
         return name
-    for inner in message.fields:
+    for inner in descriptor.fields:
         if inner.message_type is not None:
             path = _find_path(inner.message_type, name)
             if path is not None:
