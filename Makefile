@@ -1,0 +1,64 @@
+# Everything happens in .venv; a step that is done is not done again, and then needs no network.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
+
+.PHONY: demo test lint setup generate bench build image-check lock clean
+
+demo: $(VENV)/.runtime ## start the server, ask it for four pictures, leave them in ./demo/
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev ## run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev $(VENV)/.generate ## style, types, import contracts, contract, drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python scripts/generate.py --check
+
+setup: $(VENV)/.dev $(VENV)/.generate ## install everything
+
+generate: $(VENV)/.generate ## write the stubs anew from proto/
+	$(BIN)/python scripts/generate.py
+
+bench: $(VENV)/.runtime ## how long a step takes on this machine
+	$(BIN)/python benchmarks/offline.py
+
+build: $(VENV)/.dev ## build the wheel and try it in an environment of its own
+	$(BIN)/python scripts/check_wheel.py
+
+image-check: $(VENV)/.dev ## build the container image without an engine and ask it for a picture
+	deploy/check_image.sh
+
+lock: ## resolve the requirement files anew (needs uv)
+	$(LOCK) pyproject.toml --extra cpu --group build -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra gpu --group build -o requirements/gpu.txt
+	$(LOCK) pyproject.toml --extra cpu --group build --group dev -o requirements/dev.txt
+	$(LOCK) --group generate -o requirements/generate.txt
+
+clean:
+	rm -rf $(VENV) dist demo
+
+$(VENV)/.python:
+	sh scripts/make_venv.sh $(VENV)
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements/runtime.txt pyproject.toml
+	$(PIP) install --require-hashes -r requirements/runtime.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	touch $@
+
+# An environment of its own: the generator needs an older protobuf than the package may have.
+$(VENV)/.generate: $(VENV)/.python requirements/generate.txt
+	sh scripts/make_venv.sh $(VENV)/generate
+	$(VENV)/generate/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/generate.txt
+	touch $@
