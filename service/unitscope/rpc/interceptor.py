@@ -76,31 +76,33 @@ class Interceptor(grpc.aio.ServerInterceptor):
         self, method: str, request: Message, context: Context
     ) -> AsyncIterator[None]:
         started = time.monotonic()
-        code = grpc.StatusCode.OK
-        self._begin(method)
+        self._enter(context)
+        self._metrics.begin(method)
+        code, status = grpc.StatusCode.OK, None
         try:
             yield
         except UnitscopeError as error:
             status = to_status(error, request)
             code = code_of(status)
-            await _abort(context, status)
         except Exception:
             _log.exception("%s failed", method)
+            status = to_status(UnitscopeError("the server failed; its log says why"))
             code = grpc.StatusCode.INTERNAL
-            await _abort(context, to_status(UnitscopeError("the server failed; its log says why")))
         except BaseException:  # the call was cancelled, or its generator closed
             code = _ended_early(context)
             raise
-        finally:
-            self._end(method, code, time.monotonic() - started)
+        finally:  # counted before the caller knows: a caller who then looks finds it
+            self._metrics.end(method, code, time.monotonic() - started)
+        if status is not None:
+            await _abort(context, status)
 
-    def _begin(self, method: str) -> None:
+    def _enter(self, context: Context) -> None:
+        """The call counts as running until its answer is sent, which is after its handler."""
         self._running += 1
         self._idle.clear()
-        self._metrics.begin(method)
+        context.add_done_callback(self._leave)  # type: ignore[arg-type]  # their stub names a class
 
-    def _end(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        self._metrics.end(method, code, seconds)
+    def _leave(self, _: Context) -> None:
         self._running -= 1
         if self._running == 0:
             self._idle.set()

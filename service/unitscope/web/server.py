@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 MAX_HEAD_BYTES = 8192
-READ_SECONDS = 5.0
+CONNECTION_SECONDS = 5.0
 
 _HANG_UP = (
     asyncio.IncompleteReadError,
@@ -72,12 +72,12 @@ class HttpServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(CONNECTION_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-            writer.write(self._reply(head))
-            await writer.drain()
+                writer.write(self._reply(head))
+                await writer.drain()
         except _HANG_UP:
-            pass
+            writer.transport.abort()
         finally:
             writer.close()
 
