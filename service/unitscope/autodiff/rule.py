@@ -52,6 +52,9 @@ class Rule:
         dy, y = (cotangents, node.outputs) if self.several else (cotangents[0], node.outputs[0])
         if not self.several and any(other is not None for other in cotangents[1:]):
             raise refuse(node, "only its first output has a gradient")
+        for value in (*node.inputs, *node.outputs):
+            if value is not None and value.shape is None:
+                raise refuse(node, f"the rank of {value.name!r} is unknown")
         try:
             return self.function(op, dy, y, *node.inputs, **attributes)
         except Uncovered as case:

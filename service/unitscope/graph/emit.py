@@ -24,6 +24,7 @@ Operand = Value | np.ndarray | np.generic | float | int | Sequence[int] | None
 MAX_FOLDED_ELEMENTS = 1 << 26
 """A constant larger than this is left to the runtime: a tiny file can ask for a huge tensor."""
 _MAX_SHAPE_DATA = 4096
+_POOLS = {"AveragePool", "LpPool", "MaxPool"}
 _NEVER_FOLDED = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
                  "Bernoulli", "Multinomial", "If", "Loop", "Scan"}  # fmt: skip
 
@@ -156,7 +157,7 @@ class Emitter:
     ) -> dict[str, onnx.TypeProto]:
         present = [value for value in operands if value]
         try:
-            schema = defs.get_schema(node.op_type, self.graph.opset, node.domain)
+            schema = defs.get_schema(node.op_type, self._inference_opset(node), node.domain)
             return dict(
                 shape_inference.infer_node_outputs(
                     schema,
@@ -172,6 +173,13 @@ class Emitter:
             )
         except (defs.SchemaError, shape_inference.InferenceError) as error:
             raise _rejected(node, str(error)) from error
+
+    def _inference_opset(self, node: onnx.NodeProto) -> int:
+        """The opset whose inference tells the shapes that runtimes compute.
+
+        Before opset 22 it counts a last pooling window that starts in the padding; nobody does.
+        """
+        return max(self.graph.opset, 22) if node.op_type in _POOLS else self.graph.opset
 
     def _value(self, name: str, inferred: onnx.TypeProto | None, node: onnx.NodeProto) -> Value:
         if inferred is None or not inferred.HasField("tensor_type"):

@@ -1,7 +1,30 @@
 """All gradient rules, gathered in one place."""
 
 from unitscope.autodiff.rule import Rules
-from unitscope.autodiff.rules import conv, elementwise, linear, pool, redirect, reduce, shape
+from unitscope.autodiff.rules import (
+    activation,
+    conv,
+    elementwise,
+    gather,
+    linear,
+    norm,
+    pool,
+    redirect,
+    reduce,
+    resize,
+    shape,
+)
 
-RULES = Rules(elementwise.rules, linear.rules, conv.rules, pool.rules, reduce.rules, shape.rules)
+RULES = Rules(
+    elementwise.rules,
+    activation.rules,
+    linear.rules,
+    conv.rules,
+    pool.rules,
+    norm.rules,
+    reduce.rules,
+    shape.rules,
+    gather.rules,
+    resize.rules,
+)
 REDIRECTED = RULES.overridden(by=redirect.rules)

@@ -2,12 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from unitscope.autodiff.rule import Cotangents, Rules
+from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.windows import Ints, Window, scatter_windows, shaped, window_of
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
 rules = Rules()
+
+
+@rules.vjp("Conv", harmless=("kernel_shape",))
+def conv(
+    op: Emitter, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None,
+    *, auto_pad: str, dilations: Ints | None, group: int, pads: Ints | None, strides: Ints | None,
+) -> Cotangents:  # fmt: skip
+    """dx = the transposed convolution of dy with w"""
+    window = window_of(x, (w.shape or ())[2:], strides, dilations, pads, auto_pad)
+    return (scatter_windows(op, dy, w, window, x, group=group),)
+
+
+@rules.vjp("ConvTranspose", harmless=("kernel_shape",))
+def conv_transpose(
+    op: Emitter, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None,
+    *, auto_pad: str, dilations: Ints | None, group: int, output_padding: Ints | None,
+    output_shape: Ints | None, pads: Ints | None, strides: Ints | None,
+) -> Cotangents:  # fmt: skip
+    """dx = the convolution of dy with w"""
+    explicit = "VALID" if auto_pad == "VALID" else "NOTSET"
+    window = window_of(x, (w.shape or ())[2:], strides, dilations, pads, explicit)
+    if output_shape or auto_pad.startswith("SAME"):
+        window = _padded_to_output(x, y, window, output_padding, auto_pad)
+    dx = op.Conv(
+        dy,
+        w,
+        group=group,
+        strides=list(window.strides),
+        dilations=list(window.dilations),
+        pads=window.pads,
+    )
+    size = [*range(2, x.rank)]
+    if any(extra >= s for extra, s in zip(output_padding or [], window.strides, strict=False)):
+        dx = op.Slice(dx, [0] * len(size), op.shape(x, start=2), size)
+    return (shaped(dx, x),)
+
+
+def _padded_to_output(
+    x: Value, y: Value, window: Window, output_padding: Ints | None, auto_pad: str
+) -> Window:
+    """`window` with the padding that gives `y` its size; an odd rest goes where ONNX says."""
+    if x.static_shape is None or y.static_shape is None:
+        raise Uncovered("an output_shape over sizes known only at run time")
+    extra = output_padding or [0] * len(window.kernel)
+    totals = [
+        s * (size - 1) + o + reach + 1 - result
+        for size, result, s, o, reach in zip(
+            x.static_shape[2:], y.static_shape[2:], window.strides, extra, window.reach, strict=True
+        )
+    ]
+    if any(total < 0 for total in totals):
+        raise Uncovered(f"an output_shape beyond what the windows reach, by {-min(totals)}")
+    small = tuple(total // 2 for total in totals)
+    large = tuple(total - total // 2 for total in totals)
+    begins, ends = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+    return Window(window.kernel, window.strides, window.dilations, begins, ends)

@@ -1,21 +1,32 @@
-"""Operators that act on each element: arithmetic and activations."""
+"""Arithmetic and the elementary functions: operators that act on each element."""
 
 from __future__ import annotations
 
-from unitscope.autodiff.rule import Cotangents, Rules
+import math
+
+from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
 rules = Rules()
 
-rules.zero("And", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less",
-           "LessOrEqual", "Not", "Or", "Round", "Sign", "Xor")  # fmt: skip
+rules.zero(
+    "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil", "Equal", "Floor",
+    "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Round", "Sign",
+    "Xor",
+)  # fmt: skip
 
 
 @rules.vjp("Add")
 def add(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     """da = dy, db = dy"""
     return dy, dy
+
+
+@rules.vjp("Sub")
+def sub(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
+    """da = dy, db = −dy"""
+    return dy, op.Neg(dy)
 
 
 @rules.vjp("Mul")
@@ -30,43 +41,176 @@ def div(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     return op.Div(dy, b), op.Neg(op.Div(op.Mul(dy, y), b))
 
 
-@rules.vjp("Relu")
-def relu(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
-    """dx = dy where y > 0"""
-    return (op.Mul(dy, positive(op, y)),)
+@rules.vjp("Sum")
+def sum_(op: Emitter, dy: Value, y: Value, *xs: Value) -> Cotangents:
+    """dxᵢ = dy"""
+    return (dy,) * len(xs)
 
 
-@rules.vjp("Clip")
-def clip(op: Emitter, dy: Value, y: Value, x: Value, low: Value | None = None, high: Value | None = None) -> Cotangents:
-    """dx = dy where low ≤ x ≤ high"""
-    inside = dy
-    if low is not None:
-        inside = op.Mul(inside, op.Cast(op.GreaterOrEqual(x, low), to=dy.elem_type))
-    if high is not None:
-        inside = op.Mul(inside, op.Cast(op.LessOrEqual(x, high), to=dy.elem_type))
-    return (inside,)
+@rules.vjp("Mean")
+def mean(op: Emitter, dy: Value, y: Value, *xs: Value) -> Cotangents:
+    """dxᵢ = dy / n"""
+    return (op.Mul(dy, 1.0 / len(xs)),) * len(xs)
 
 
-@rules.vjp("Sigmoid")
-def sigmoid(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
-    """dx = dy · y · (1 − y)"""
-    return (op.Mul(dy, op.Mul(y, op.Sub(1.0, y))),)
+@rules.vjp("Max", "Min")
+def extreme(op: Emitter, dy: Value, y: Value, *xs: Value) -> Cotangents:
+    """dxᵢ = dy where xᵢ = y, shared between ties"""
+    chosen = [where(op, op.Equal(x, y), dy) for x in xs]
+    share = op.Div(dy, op.Sum(*chosen))
+    return tuple(op.Mul(share, mask) for mask in chosen)
 
 
-@rules.vjp("HardSigmoid")
-def hard_sigmoid(op: Emitter, dy: Value, y: Value, x: Value, *, alpha: float, beta: float) -> Cotangents:
-    """dx = α · dy where 0 < y < 1"""
-    inside = op.And(op.Greater(y, 0.0), op.Less(y, 1.0))
-    return (op.Mul(dy, op.Mul(op.Cast(inside, to=dy.elem_type), alpha)),)
+@rules.vjp("Pow")
+def power(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
+    """da = dy · b · aᵇ⁻¹, db = dy · y · log a"""
+    exponent = b if b.dtype == a.dtype else op.Cast(b, to=a.elem_type)
+    below = op.Where(op.Equal(exponent, 0.0), 1.0, op.Sub(exponent, 1.0))  # 0 · 0⁻¹ is 0 here
+    positive_base = op.Where(op.Greater(a, 0.0), a, 1.0)
+    da = op.Mul(dy, op.Mul(exponent, op.Pow(a, below)))
+    return da, op.Mul(dy, op.Mul(y, op.Log(positive_base)))
 
 
-def positive(op: Emitter, y: Value) -> Value:
-    """1 where y > 0, else 0, for y ≥ 0.
+@rules.vjp("Neg")
+def neg(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = −dy"""
+    return (op.Neg(dy),)
 
-    A steep HardSigmoid is exact down to denormals, and ONNX Runtime keeps it in its blocked
-    convolution layout, where a comparison would force a reorder.
+
+@rules.vjp("Abs")
+def absolute(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · sign x"""
+    return (op.Mul(dy, op.Sign(x)),)
+
+
+@rules.vjp("Reciprocal")
+def reciprocal(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = −dy · y²"""
+    return (op.Neg(op.Mul(dy, op.Mul(y, y))),)
+
+
+@rules.vjp("Exp")
+def exp(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · y"""
+    return (op.Mul(dy, y),)
+
+
+@rules.vjp("Log")
+def log(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / x"""
+    return (op.Div(dy, x),)
+
+
+@rules.vjp("Sqrt")
+def sqrt(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / 2y"""
+    return (op.Div(dy, op.Mul(y, 2.0)),)
+
+
+@rules.vjp("Erf")
+def erf(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · 2/√π · e^(−x²)"""
+    return (op.Mul(dy, op.Mul(op.Exp(op.Neg(op.Mul(x, x))), 2 / math.sqrt(math.pi))),)
+
+
+@rules.vjp("Sin")
+def sin(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · cos x"""
+    return (op.Mul(dy, op.Cos(x)),)
+
+
+@rules.vjp("Cos")
+def cos(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = −dy · sin x"""
+    return (op.Neg(op.Mul(dy, op.Sin(x))),)
+
+
+@rules.vjp("Tan")
+def tan(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · (1 + y²)"""
+    return (op.Mul(dy, op.Add(op.Mul(y, y), 1.0)),)
+
+
+@rules.vjp("Asin")
+def asin(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / √(1 − x²)"""
+    return (op.Div(dy, op.Sqrt(op.Sub(1.0, op.Mul(x, x)))),)
+
+
+@rules.vjp("Acos")
+def acos(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = −dy / √(1 − x²)"""
+    return (op.Neg(op.Div(dy, op.Sqrt(op.Sub(1.0, op.Mul(x, x))))),)
+
+
+@rules.vjp("Atan")
+def atan(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / (1 + x²)"""
+    return (op.Div(dy, op.Add(op.Mul(x, x), 1.0)),)
+
+
+@rules.vjp("Sinh")
+def sinh(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · cosh x"""
+    return (op.Mul(dy, op.Cosh(x)),)
+
+
+@rules.vjp("Cosh")
+def cosh(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · sinh x"""
+    return (op.Mul(dy, op.Sinh(x)),)
+
+
+@rules.vjp("Asinh")
+def asinh(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / √(x² + 1)"""
+    return (op.Div(dy, op.Sqrt(op.Add(op.Mul(x, x), 1.0))),)
+
+
+@rules.vjp("Acosh")
+def acosh(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / √(x² − 1)"""
+    return (op.Div(dy, op.Sqrt(op.Sub(op.Mul(x, x), 1.0))),)
+
+
+@rules.vjp("Atanh")
+def atanh(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy / (1 − x²)"""
+    return (op.Div(dy, op.Sub(1.0, op.Mul(x, x))),)
+
+
+@rules.vjp("Where")
+def where_(op: Emitter, dy: Value, y: Value, condition: Value, a: Value, b: Value) -> Cotangents:
+    """da = dy where the condition holds, db = dy elsewhere"""
+    return None, where(op, condition, dy, times=dy), where(op, op.Not(condition), dy, times=dy)
+
+
+@rules.vjp("Cast", harmless=("to", "saturate", "round_mode"))
+def cast(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy in the type of x"""
+    return (op.Cast(dy, to=x.elem_type),)
+
+
+@rules.vjp("CastLike", harmless=("saturate", "round_mode"))
+def cast_like(op: Emitter, dy: Value, y: Value, x: Value, target: Value) -> Cotangents:
+    """dx = dy in the type of x, d target = 0"""
+    return op.Cast(dy, to=x.elem_type), op.zeros_like(target)
+
+
+@rules.vjp("Dropout", harmless=("seed",))
+def dropout(
+    op: Emitter, dy: Value, y: Value, x: Value, ratio: Value | None = None, training_mode: Value | None = None
+) -> Cotangents:  # fmt: skip
+    """dx = dy at inference"""
+    if training_mode is not None and (training_mode.const is None or training_mode.const.any()):
+        raise Uncovered("training mode")
+    return (dy,)
+
+
+def where(op: Emitter, condition: Value, like: Value, *, times: Value | None = None) -> Value:
+    """1 where the condition holds, else 0, in the type of `like`; or `times` and 0.
+
+    On CPUs a product with a cast mask is several times faster than ONNX Runtime's Where.
     """
-    if y.dtype.itemsize < 4:
-        return op.Cast(op.Greater(y, 0.0), to=y.elem_type)
-    return op.HardSigmoid(y, alpha=3e38, beta=0.0)
-
+    mask = op.Cast(condition, to=like.elem_type)
+    return mask if times is None else op.Mul(times, mask)

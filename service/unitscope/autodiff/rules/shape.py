@@ -2,16 +2,181 @@
 
 from __future__ import annotations
 
-from unitscope.autodiff.rule import Cotangents, Rules
+from collections.abc import Sequence
+
+import numpy as np
+
+from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
 rules = Rules()
 
-rules.zero("Shape", "Size", "ConstantOfShape", "NonZero", "ArgMax", "ArgMin", "Hardmax")
+rules.zero("ConstantOfShape", "EyeLike", "OneHot", "Range", "Shape", "Size")
 
 
 @rules.vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", harmless=("allowzero", "axis"))
 def reshape(op: Emitter, dy: Value, y: Value, x: Value, *_: Value | None) -> Cotangents:
     """dx = dy in the shape of x"""
     return (op.reshape_like(dy, x),)
+
+
+@rules.vjp("Transpose")
+def transpose(
+    op: Emitter, dy: Value, y: Value, x: Value, *, perm: Sequence[int] | None
+) -> Cotangents:
+    """dx = dy with its axes back in place"""
+    order = perm if perm is not None else range(x.rank)[::-1]
+    return (op.Transpose(dy, perm=np.argsort(order).tolist()),)
+
+
+@rules.vjp("Concat")
+def concat(op: Emitter, dy: Value, y: Value, *xs: Value, axis: int) -> Cotangents:
+    """dxᵢ = its part of dy"""
+    axis %= y.rank
+    sizes = op.Concat(*(op.shape(x, axis, axis + 1) for x in xs), axis=0)
+    return op.emit("Split", [dy, sizes], {"axis": axis}, outputs=len(xs))
+
+
+@rules.vjp("Split", several=True, harmless=("num_outputs",))
+def split(
+    op: Emitter, dys: Cotangents, ys: tuple[Value | None, ...], x: Value, sizes: Value | None = None,
+    *, axis: int,
+) -> Cotangents:  # fmt: skip
+    """dx = the parts' cotangents side by side, zero for a part without one"""
+    parts = []
+    for dy, y in zip(dys, ys, strict=True):
+        if y is None:
+            raise Uncovered("an output without a name")
+        parts.append(op.zeros_like(y) if dy is None else dy)
+    return (op.Concat(*parts, axis=axis),)
+
+
+@rules.vjp("Expand")
+def expand(op: Emitter, dy: Value, y: Value, x: Value, shape: Value) -> Cotangents:
+    """dx = dy, summed where x was repeated (as the walk does after every broadcast)"""
+    return (dy,)
+
+
+@rules.vjp("Tile")
+def tile(op: Emitter, dy: Value, y: Value, x: Value, repeats: Value) -> Cotangents:
+    """dx = the sum of the copies' cotangents"""
+    parts: list[Value] = []
+    for axis in range(x.rank):
+        parts += [op.Slice(repeats, [axis], [axis + 1]), op.shape(x, axis, axis + 1)]
+    if not parts:
+        return (dy,)
+    copies = op.Reshape(dy, op.Concat(*parts, axis=0))
+    return (op.ReduceSum(copies, list(range(0, 2 * x.rank, 2)), keepdims=0),)
+
+
+@rules.vjp("Slice")
+def slice_(
+    op: Emitter, dy: Value, y: Value, x: Value, starts: Value, ends: Value,
+    axes: Value | None = None, steps: Value | None = None,
+) -> Cotangents:  # fmt: skip
+    """dx = dy where it was taken from, zero elsewhere"""
+    if starts.const is None or any(v is not None and v.const is None for v in (axes, steps)):
+        raise Uncovered("starts, axes or steps known only at run time")
+    over = range(starts.const.size) if axes is None else np.ravel(axes.const)
+    strides = np.ones(starts.const.size, np.int64) if steps is None else np.ravel(steps.const)
+    if 0 in (dy.shape or ()):
+        return (op.zeros_like(x),)
+    for axis, start, step in zip(over, np.ravel(starts.const), strides, strict=True):
+        dy = _unslice(op, dy, x, int(axis) % x.rank, int(start), int(step))
+    return (dy,)
+
+
+@rules.vjp("Pad")
+def pad(
+    op: Emitter, dy: Value, y: Value, x: Value, pads: Value,
+    value: Value | None = None, axes: Value | None = None, *, mode: str,
+) -> Cotangents:  # fmt: skip
+    """dx = dy without the margins; copies in the margins give theirs to what they copied"""
+    if pads.const is None or (axes is not None and axes.const is None):
+        raise Uncovered("pads or axes known only at run time")
+    over = list(range(x.rank)) if axes is None else np.ravel(axes.const).tolist()
+    before, after = np.reshape(pads.const, (2, len(over))).tolist()
+    for axis, begin, end in zip(over, before, after, strict=True):
+        if begin or end:
+            unpadded = _crop if mode == "constant" else _fold_back
+            dy = unpadded(op, dy, x, int(axis) % x.rank, begin, end, mode)
+    return (dy,)
+
+
+@rules.vjp("DepthToSpace")
+def depth_to_space(
+    op: Emitter, dy: Value, y: Value, x: Value, *, blocksize: int, mode: str
+) -> Cotangents:
+    """dx = the blocks of dy back in the channels"""
+    if mode == "DCR":
+        return (op.SpaceToDepth(dy, blocksize=blocksize),)
+    n, c, h, w = (op.shape(value, i, i + 1) for value, i in ((x, 0), (y, 1), (x, 2), (x, 3)))
+    block = op.const([blocksize], np.int64)
+    blocks = op.Reshape(dy, op.Concat(n, c, h, block, w, block, axis=0))
+    return (op.reshape_like(op.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), x),)
+
+
+@rules.vjp("SpaceToDepth")
+def space_to_depth(op: Emitter, dy: Value, y: Value, x: Value, *, blocksize: int) -> Cotangents:
+    """dx = the channels of dy back in blocks"""
+    return (op.DepthToSpace(dy, blocksize=blocksize, mode="DCR"),)
+
+
+@rules.vjp("CumSum")
+def cumsum(
+    op: Emitter, dy: Value, y: Value, x: Value, axis: Value, *, exclusive: int, reverse: int
+) -> Cotangents:
+    """dx = the cumulative sum of dy from the other end"""
+    return (op.CumSum(dy, axis, exclusive=exclusive, reverse=1 - reverse),)
+
+
+@rules.vjp("Trilu")
+def trilu(
+    op: Emitter, dy: Value, y: Value, x: Value, k: Value | None = None, *, upper: int
+) -> Cotangents:
+    """dx = the same triangle of dy"""
+    return (op.Trilu(dy, k, upper=upper),)
+
+
+def _unslice(op: Emitter, dy: Value, x: Value, axis: int, start: int, step: int) -> Value:
+    """`dy` along one axis at start, start + step, …, in zeros of the length of `x`."""
+    length = op.shape(x, axis, axis + 1)
+    begin = op.Add(length, start) if start < 0 else op.const([start], np.int64)
+    begin = op.Max(op.Min(begin, op.Sub(length, 1) if step < 0 else length), 0)
+    if step < 0:
+        taken = op.shape(dy, axis, axis + 1)
+        dy = op.Slice(dy, [-1], [np.iinfo(np.int64).min], [axis], [-1])
+        begin = op.Sub(begin, op.Mul(op.Sub(taken, 1), -step))
+    if abs(step) > 1:
+        dy = _spaced(op, dy, axis, abs(step))
+    end = op.Sub(op.Sub(length, begin), op.shape(dy, axis, axis + 1))
+    return op.Pad(dy, op.Concat(begin, end, axis=0), None, [axis])
+
+
+def _spaced(op: Emitter, dy: Value, axis: int, step: int) -> Value:
+    """`step` − 1 zeros between neighbours along one axis."""
+    pairs = op.Pad(op.Unsqueeze(dy, [axis + 1]), [0, step - 1], None, [axis + 1])
+    target = op.Concat(op.shape(dy, 0, axis), [-1], op.shape(dy, axis + 1), axis=0)
+    return op.Slice(op.Reshape(pairs, target), [0], [1 - step], [axis])
+
+
+def _crop(op: Emitter, dy: Value, x: Value, axis: int, begin: int, end: int, mode: str) -> Value:
+    """Take the margins off; where they were negative, what was cut off has no gradient."""
+    start, stop = max(begin, 0), -end if end > 0 else np.iinfo(np.int64).max
+    dy = op.Slice(dy, [start], [stop], [axis])
+    if begin < 0 or end < 0:
+        dy = op.Pad(dy, [max(-begin, 0), max(-end, 0)], None, [axis])
+    return dy
+
+
+def _fold_back(op: Emitter, dy: Value, x: Value, axis: int, begin: int, end: int, mode: str) -> Value:
+    """Each margin element of `dy` added to the element it is a copy of: a 0/1 matrix."""
+    length = (x.shape or ())[axis]
+    if not isinstance(length, int) or min(begin, end) < 0:
+        raise Uncovered(f"mode {mode} with negative pads or a size known only at run time")
+    copied = np.pad(np.arange(length), (begin, end), mode=mode)  # type: ignore[call-overload]
+    matrix = op.const(np.eye(length)[copied], dy.dtype)
+    swap = list(range(dy.rank))
+    swap[axis], swap[-1] = swap[-1], swap[axis]
+    return op.Transpose(op.MatMul(op.Transpose(dy, perm=swap), matrix), perm=swap)

@@ -1,0 +1,87 @@
+"""Operators that pick elements by index, and those that put them back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Value
+
+rules = Rules()
+
+
+@rules.vjp("Gather")
+def gather(
+    op: Emitter, dy: Value, y: Value, data: Value, indices: Value, *, axis: int
+) -> Cotangents:
+    """ddata = dy added up at `indices` along `axis`"""
+    axis %= data.rank
+    before, after = op.shape(data, end=axis), op.shape(data, start=axis + 1)
+    rows = op.Reshape(dy, op.Concat(before, [-1], after, axis=0))
+    along = op.Reshape(indices, [-1, *[1] * (data.rank - axis - 1)])
+    places = op.Expand(along, op.shape(rows))
+    return (op.ScatterElements(op.zeros_like(data), places, rows, axis=axis, reduction="add"),)
+
+
+@rules.vjp("GatherElements")
+def gather_elements(
+    op: Emitter, dy: Value, y: Value, data: Value, indices: Value, *, axis: int
+) -> Cotangents:
+    """ddata = dy added up at `indices`"""
+    return (op.ScatterElements(op.zeros_like(data), indices, dy, axis=axis, reduction="add"),)
+
+
+@rules.vjp("GatherND")
+def gather_nd(
+    op: Emitter, dy: Value, y: Value, data: Value, indices: Value, *, batch_dims: int
+) -> Cotangents:
+    """ddata = dy added up at `indices`"""
+    full = _with_batch_indices(op, indices, batch_dims)
+    return (op.ScatterND(op.zeros_like(data), full, dy, reduction="add"),)
+
+
+@rules.vjp("ScatterElements")
+def scatter_elements(
+    op: Emitter, dy: Value, y: Value, data: Value, indices: Value, updates: Value,
+    *, axis: int, reduction: str,
+) -> Cotangents:  # fmt: skip
+    """dupdates = dy at `indices`; ddata = dy, but 0 where it was replaced"""
+    _only_sums(reduction)
+    replaced = op.ScatterElements(dy, indices, op.zeros_like(updates), axis=axis)
+    dupdates = op.GatherElements(dy, indices, axis=axis)
+    return (dy if reduction == "add" else replaced), None, dupdates
+
+
+@rules.vjp("ScatterND")
+def scatter_nd(
+    op: Emitter, dy: Value, y: Value, data: Value, indices: Value, updates: Value, *, reduction: str
+) -> Cotangents:
+    """dupdates = dy at `indices`; ddata = dy, but 0 where it was replaced"""
+    _only_sums(reduction)
+    replaced = op.ScatterND(dy, indices, op.zeros_like(updates))
+    return (dy if reduction == "add" else replaced), None, op.GatherND(dy, indices)
+
+
+@rules.vjp("TopK", several=True, harmless=("largest", "sorted"))
+def top_k(
+    op: Emitter, dys: Cotangents, ys: tuple[Value, Value], x: Value, k: Value, *, axis: int
+) -> Cotangents:
+    """dx = dy of the values, at their indices"""
+    return (op.ScatterElements(op.zeros_like(x), ys[1], dys[0], axis=axis),)
+
+
+def _only_sums(reduction: str) -> None:
+    if reduction not in ("none", "add"):
+        raise Uncovered(f"reduction={reduction}")
+
+
+def _with_batch_indices(op: Emitter, indices: Value, batch_dims: int) -> Value:
+    """`indices` with their own position along the batch axes in front."""
+    if not batch_dims:
+        return indices
+    sizes = indices.static_shape
+    if sizes is None:
+        raise Uncovered("batch_dims over sizes known only at run time")
+    own = np.stack(np.meshgrid(*(np.arange(n) for n in sizes[:-1]), indexing="ij"), axis=-1)
+    return op.Concat(own[..., :batch_dims], indices, axis=-1)

@@ -1,0 +1,98 @@
+"""Normalization. GroupNormalization, RMSNormalization and MeanVarianceNormalization are lowered
+to their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Value
+
+rules = Rules()
+
+
+@rules.vjp("BatchNormalization", harmless=("momentum",))
+def batch_normalization(
+    op: Emitter, dy: Value, y: Value, x: Value,
+    scale: Value, b: Value, mean: Value, var: Value, *, epsilon: float, training_mode: int,
+) -> Cotangents:  # fmt: skip
+    """dx = dy · scale / √(var + ε), a normalization of dy around zero"""
+    if training_mode:
+        raise Uncovered("training_mode=1: the statistics of the batch depend on the input")
+    zero = op.zeros_like(mean)
+    return (op.BatchNormalization(dy, scale, op.zeros_like(b), zero, var, epsilon=epsilon),)
+
+
+@rules.vjp("LayerNormalization", harmless=("stash_type",))
+def layer_normalization(
+    op: Emitter, dy: Value, y: Value, x: Value, scale: Value, b: Value | None = None,
+    *, axis: int, epsilon: float,
+) -> Cotangents:  # fmt: skip
+    """y = scale · x̂ + b over the axes from `axis` on"""
+    axes = list(range(axis % x.rank, x.rank))
+    dx, normalized = _normalization(op, dy, x, scale, axes, epsilon)
+    return dx, op.Mul(dy, normalized), dy
+
+
+@rules.vjp("InstanceNormalization")
+def instance_normalization(
+    op: Emitter, dy: Value, y: Value, x: Value, scale: Value, b: Value, *, epsilon: float
+) -> Cotangents:
+    """y = scale · x̂ + b over the spatial axes"""
+    per_channel = op.Reshape(scale, [1, -1, *[1] * (x.rank - 2)])
+    return (_normalization(op, dy, x, per_channel, list(range(2, x.rank)), epsilon)[0],)
+
+
+@rules.vjp("LRN")
+def lrn(
+    op: Emitter, dy: Value, y: Value, x: Value, *, alpha: float, beta: float, bias: float, size: int
+) -> Cotangents:
+    """y = x / sᵝ with s = bias + α/size · window(x²), so dx = dy / sᵝ − 2αβ/size · x · windowᵀ(dy · y / s)"""
+    channels = (x.shape or ())[1]
+    if not isinstance(channels, int):
+        raise Uncovered("a number of channels known only at run time")
+    offset = np.arange(channels)[None, :] - np.arange(channels)[:, None]
+    near = (-((size - 1) // 2) <= offset) & (offset <= size // 2)
+    window = near.astype(x.dtype)
+    maps, dmaps, results = (op.Reshape(v, [0, channels, -1]) for v in (x, dy, y))
+    squares = op.MatMul(window, op.Mul(maps, maps))
+    s = op.Add(op.Mul(squares, float(alpha / size)), float(bias))
+    pulled = op.MatMul(window.T.copy(), op.Div(op.Mul(dmaps, results), s))
+    own = op.Mul(dmaps, op.Pow(s, float(-beta)))
+    crossed = op.Mul(op.Mul(maps, pulled), float(2 * alpha * beta / size))
+    return (op.reshape_like(op.Sub(own, crossed), x),)
+
+
+@rules.vjp("LpNormalization")
+def lp_normalization(
+    op: Emitter, dy: Value, y: Value, x: Value, *, axis: int, p: int
+) -> Cotangents:
+    """y = x / ‖x‖, so dx = (dy − d‖x‖ · Σ dy · y) / ‖x‖; 0 where the norm is"""
+    size, slope = (
+        (op.ReduceL1(x, [axis], keepdims=1), op.Sign(x))
+        if p == 1
+        else (op.ReduceL2(x, [axis], keepdims=1), y)
+    )
+    along = op.ReduceSum(op.Mul(dy, y), [axis], keepdims=1)
+    present = op.Cast(op.Greater(size, 0.0), to=dy.elem_type)
+    safe = op.Add(size, op.Sub(1.0, present))
+    return (op.Mul(op.Div(op.Sub(dy, op.Mul(slope, along)), safe), present),)
+
+
+def _normalization(
+    op: Emitter, dy: Value, x: Value, scale: Value, axes: Sequence[int], epsilon: float
+) -> tuple[Value, Value]:
+    """dx and x̂ for y = scale · x̂: dx = (g − mean(g) − x̂ · mean(g · x̂)) / σ with g = scale · dy"""
+
+    def mean(value: Value) -> Value:
+        return op.ReduceMean(value, list(axes), keepdims=1)
+
+    centred = op.Sub(x, mean(x))
+    inverse = op.Reciprocal(op.Sqrt(op.Add(mean(op.Mul(centred, centred)), float(epsilon))))
+    normalized = op.Mul(centred, inverse)
+    g = op.Mul(dy, scale)
+    across = op.Mul(normalized, mean(op.Mul(g, normalized)))
+    return op.Mul(inverse, op.Sub(op.Sub(g, mean(g)), across)), normalized
