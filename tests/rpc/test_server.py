@@ -61,8 +61,11 @@ def without_times(result: Maximization) -> dict[str, Any]:
 # Maximize
 
 
-def test_the_wire_changes_nothing(client: Client, repository: Repository) -> None:
-    asked: dict[str, Any] = {"model": "small", "unit": "cat", "steps": 5, "seed": 3}
+@pytest.mark.parametrize(("model", "unit"), [("small", "cat"), ("", "zebra")])
+def test_the_wire_changes_nothing(
+    client: Client, repository: Repository, model: str, unit: str
+) -> None:
+    asked: dict[str, Any] = {"model": model, "unit": unit, "steps": 3, "seed": 3}
     far = client.maximize(**asked)
     with Engine(repository) as engine:
         near = engine.submit(MaximizeRequest(**asked)).result()
