@@ -60,6 +60,12 @@ class DeadGradient(UnitscopeError):
     reason = "DEAD_GRADIENT"
 
 
+class NotFinite(UnitscopeError):
+    """The activation or its gradient became infinite or not a number."""
+
+    reason = "NOT_FINITE"
+
+
 class QueueFull(UnitscopeError):
     """No place for another request at the moment."""
 

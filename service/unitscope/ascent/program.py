@@ -26,6 +26,10 @@ from unitscope.graph.layers import Layer
 from unitscope.graph.lower import emitter_for, image_input, lower
 
 
+_SMALLEST_NORM = 1e-30
+"""Gradients below count as zero; the largest image's √size divided by it is still finite."""
+
+
 def port(name: str) -> str:
     """The name of a program's input or output; no tensor of a model is called so."""
     return f"unitscope/{name}"
@@ -181,7 +185,7 @@ def _unit_rms(op: Emitter, gradient: Value, norm: Value) -> Value:
     """The gradient scaled to a root mean square of 1 per row; zero stays zero."""
     size = float(np.prod([int(dim) for dim in (gradient.shape or ())[1:]]))
     return op.Mul(
-        gradient, op.Div(float(np.sqrt(size)), op.Max(norm, float(np.finfo(np.float32).tiny)))
+        gradient, op.Div(float(np.sqrt(size)), op.Max(norm, _SMALLEST_NORM))
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from unitscope.engine.plan import Plan
 from unitscope.engine.request import (
     ClassScore, GradientStatus, Maximization, Metrics, Progress, TrajectoryPoint,
 )  # fmt: skip
-from unitscope.errors import DeadGradient
+from unitscope.errors import DeadGradient, NotFinite
 
 TRAJECTORY_POINTS = 16
 DEAD_STEPS = 3
@@ -80,6 +81,11 @@ class Job:
             width_px=image.width_px,
         )
         outcome = executor.step(program, ascent, self.step, matrices)
+        if not math.isfinite(outcome.gradient_norm + outcome.activation):
+            raise NotFinite(
+                f"step {self.step}: activation {outcome.activation}, gradient norm "
+                f"{outcome.gradient_norm}; the model overflows on this image"
+            )
         self._gradient_norm = outcome.gradient_norm
         self._watch_gradient(outcome.gradient_norm)
         self._report(executor, program, ascent, outcome.activation)

@@ -108,7 +108,10 @@ class Graph:
         used = {value.name: value for node in nodes for value in node.inputs if value}
         constants = [value for value in used.values() if value.const is not None]
         graph = helper.make_graph(
-            [_node_proto(node) for node in nodes],
+            [
+                *(_constant_proto(value) for value in outputs if value.const is not None),
+                *(_node_proto(node) for node in nodes),
+            ],
             "unitscope",
             [_value_info(value) for value in (self.inputs if inputs is None else inputs)],
             [_value_info(value) for value in outputs],
@@ -142,6 +145,12 @@ def _node_proto(node: Node) -> onnx.NodeProto:
         domain=node.domain,
         **node.attributes,
     )
+
+
+def _constant_proto(value: Value) -> onnx.NodeProto:
+    """An output that turned out constant: graphs may not hand out initializers."""
+    content = numpy_helper.from_array(np.asarray(value.const))
+    return helper.make_node("Constant", [], [value.name], value=content)
 
 
 def _value_info(value: Value) -> onnx.ValueInfoProto:

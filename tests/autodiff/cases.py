@@ -1,0 +1,141 @@
+"""ONNX's own node cases, and the gradient of each as a graph."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.backend.test.case.node import collect_testcases
+from onnx.reference import ReferenceEvaluator
+
+from unitscope.autodiff.rules import RULES
+from unitscope.autodiff.vjp import differentiate
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Graph, Shape, Value
+from unitscope.graph.lower import lower
+from unitscope.graph.model import opset_of, standardize
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node with inputs from ONNX's test suite, and which of its inputs is differentiated."""
+
+    name: str
+    model: onnx.ModelProto
+    inputs: tuple[Array, ...]
+    expected: tuple[Array, ...]
+    index: int
+
+    @property
+    def operator(self) -> str:
+        return self.model.graph.node[0].op_type
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.model.graph.input[self.index].name}"
+
+    @property
+    def point(self) -> Array:
+        """Where the gradient is taken."""
+        return np.asarray(self.inputs[self.index], np.float64)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The case's node and its gradient: graphs of the differentiated input `x`."""
+
+    primal: onnx.ModelProto
+    score: onnx.ModelProto
+    gradient: onnx.ModelProto
+
+
+def cases() -> list[Case]:
+    """A case for every float input of every single-node case of an operator with a rule."""
+    return list(_cases())
+
+
+@functools.cache
+def _testcases() -> list[Any]:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # numpy warns while ONNX computes its own examples
+        return list(collect_testcases(None))
+
+
+def _cases() -> Iterator[Case]:
+    operators = set(RULES)
+    for case in _testcases():
+        nodes = case.model.graph.node
+        if len(nodes) != 1 or nodes[0].domain or nodes[0].op_type not in operators:
+            continue
+        inputs, expected = case.data_sets[0]
+        if not all(isinstance(item, np.ndarray | np.generic) for item in (*inputs, *expected)):
+            continue
+        operator = nodes[0].op_type
+        inputs, expected = tuple(map(np.asarray, inputs)), tuple(map(np.asarray, expected))
+        wide = [is_float(item) and (item.dtype.itemsize >= 4 or operator != "Cast") for item in expected]
+        if not any(wide):  # differences of a float8 say nothing
+            continue
+        for index, item in enumerate(inputs):
+            if is_float(item):
+                yield Case(case.name, case.model, inputs, expected, index)
+
+
+def is_float(array: Array) -> bool:
+    """A type in which gradients live: float16, float32, float64 or bfloat16."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def build(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = None) -> Gradient:
+    """The case in floats of `dtype`; `shape` (default: the point's own) may hold symbols.
+
+    The score is Σ over the outputs with a gradient of a fixed random cotangent times the output.
+    Raises ModelRejected where the rule refuses.
+    """
+    model = standardize(case.model)
+    op = Emitter(Graph(opset_of(model)))
+    x = op.graph.add_input("x", dtype, case.point.shape if shape is None else shape)
+    given = {
+        declared.name: x if index == case.index else op.const(content.astype(dtype) if is_float(content) else content)
+        for index, (declared, content) in enumerate(zip(case.model.graph.input, case.inputs, strict=True))
+    }
+    values = lower(op, model, given, keep=RULES.__contains__)
+    outputs = [values[output.name] for output in case.model.graph.output]
+    several = RULES.find(op.graph.nodes[-1]).several if op.graph.nodes else False
+    scored = [y for y in (outputs if several else outputs[:1]) if y.is_float]
+    score = _score(op, scored, case.expected, dtype)
+    one = op.const(1.0, dtype)
+    gradient = differentiate(op, output=score, wrt=x, cotangent=one, rules=RULES)
+    primal, *others = (
+        op.graph.to_model([op.emit("Identity", [y], outputs=[op.graph.fresh_name("result")])[0] for y in ys])
+        for ys in (outputs, [score], [gradient])
+    )
+    return Gradient(primal, *others)
+
+
+def _score(op: Emitter, outputs: Sequence[Value], expected: Sequence[Array], dtype: Any) -> Value:
+    rng = np.random.default_rng(0)
+    terms = []
+    for y, content in zip(outputs, expected, strict=False):
+        cotangent = op.const(rng.uniform(0.5, 1.5, content.shape) * rng.choice([-1, 1], content.shape), dtype)
+        wide = y if y.dtype == dtype else op.Cast(y, to=cotangent.elem_type)
+        terms.append(op.ReduceSum(op.Mul(wide, cotangent), keepdims=0))
+    return op.Sum(*terms)
+
+
+def reference(model: onnx.ModelProto) -> Callable[[Array], list[Array]]:
+    """The model as a function, by ONNX's reference evaluator."""
+    evaluator = ReferenceEvaluator(model)
+
+    def run(x: Array) -> list[Array]:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # infinities and NaN are compared, not announced
+            return [np.asarray(result) for result in evaluator.run(None, {"x": x})]
+
+    return run
