@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
+from onnx import helper
 from onnx.backend.test.case.node import collect_testcases
 from onnx.reference import ReferenceEvaluator
 
@@ -58,7 +60,7 @@ class Gradient:
 
 def cases() -> list[Case]:
     """A case for every float input of every single-node case of an operator with a rule."""
-    return list(_cases())
+    return [*_cases(), *_own_cases()]
 
 
 @functools.cache
@@ -83,8 +85,34 @@ def _cases() -> Iterator[Case]:
         if not any(wide):  # differences of a float8 say nothing
             continue
         for index, item in enumerate(inputs):
-            if is_float(item):
+            if is_float(item) and item.size:
                 yield Case(case.name, case.model, inputs, expected, index)
+
+
+def _own_cases() -> Iterator[Case]:
+    """Operators of which ONNX has no case with floats of 32 bits or more."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    wanted: list[tuple[str, dict[str, Any], tuple[Array, ...]]] = [
+        ("Cast", {"to": onnx.TensorProto.DOUBLE}, (x,)),
+        ("CastLike", {}, (x, np.ones(1, np.float32))),
+        ("GlobalLpPool", {"p": 1}, (x,)),
+        ("GlobalLpPool", {"p": 2}, (x,)),
+        ("Trilu", {"upper": 0}, (x, np.array(1, np.int64))),
+    ]
+    for operator, attributes, inputs in wanted:
+        names = [f"x{index}" for index in range(len(inputs))]
+        node = helper.make_node(operator, names, ["y"], **attributes)
+        infos = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(item.dtype), item.shape)
+            for name, item in zip(names, inputs, strict=True)
+        ]
+        output = helper.make_tensor_value_info("y", onnx.TensorProto.DOUBLE if operator == "Cast" else onnx.TensorProto.FLOAT, None)
+        graph = helper.make_graph([node], "case", infos, [output])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        session = ort.InferenceSession(model.SerializeToString())
+        results = session.run(None, dict(zip(names, inputs, strict=True)))
+        name = f"own_{operator.lower()}_{'_'.join(map(str, attributes.values()))}"
+        yield Case(name, model, inputs, tuple(map(np.asarray, results)), 0)
 
 
 def is_float(array: Array) -> bool:
@@ -129,13 +157,26 @@ def _score(op: Emitter, outputs: Sequence[Value], expected: Sequence[Array], dty
     return op.Sum(*terms)
 
 
-def reference(model: onnx.ModelProto) -> Callable[[Array], list[Array]]:
-    """The model as a function, by ONNX's reference evaluator."""
+Function = Callable[[Array], list[Array]]
+
+
+def reference(model: onnx.ModelProto) -> Function:
+    """The model as a function of `x`, by ONNX's reference evaluator."""
     evaluator = ReferenceEvaluator(model)
 
     def run(x: Array) -> list[Array]:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # infinities and NaN are compared, not announced
             return [np.asarray(result) for result in evaluator.run(None, {"x": x})]
+
+    return run
+
+
+def runtime(model: onnx.ModelProto) -> Function:
+    """The model as a function of `x`, by ONNX Runtime; raises where it has no kernel."""
+    session = ort.InferenceSession(model.SerializeToString())
+
+    def run(x: Array) -> list[Array]:
+        return [np.asarray(result) for result in session.run(None, {"x": x})]
 
     return run

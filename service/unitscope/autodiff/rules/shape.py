@@ -118,9 +118,11 @@ def depth_to_space(
 
 
 @rules.vjp("SpaceToDepth")
-def space_to_depth(op: Emitter, dy: Value, y: Value, x: Value, *, blocksize: int) -> Cotangents:
+def space_to_depth(
+    op: Emitter, dy: Value, y: Value, x: Value, *, blocksize: int, mode: str = "DCR"
+) -> Cotangents:
     """dx = the channels of dy back in blocks"""
-    return (op.DepthToSpace(dy, blocksize=blocksize, mode="DCR"),)
+    return (op.DepthToSpace(dy, blocksize=blocksize, mode=mode),)
 
 
 @rules.vjp("CumSum")
