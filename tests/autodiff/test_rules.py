@@ -38,6 +38,7 @@ REFUSED = {
     ("BatchNormalization", "training_mode=1"),
     ("ConvTranspose", "an output_shape beyond what the windows reach"),
     ("Dropout", "training mode"),
+    ("GridSample", "mode "),
     ("ScatterElements", "reduction="),
     ("ScatterND", "reduction="),
 }
@@ -48,6 +49,8 @@ REFUSED_OPEN = {
     ("AveragePool", "auto_pad SAME with a stride"),
     ("Conv", "auto_pad SAME with a stride"),
     ("ConvTranspose", "an output_shape over sizes"),
+    ("GridSample", "an image whose size is known only at run time"),
+    ("GridSample", "mode "),
     ("LRN", "a number of channels known only at run time"),
     ("LpPool", "a number of channels known only at run time"),
 }

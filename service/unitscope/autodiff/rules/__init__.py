@@ -12,6 +12,7 @@ from unitscope.autodiff.rules import (
     redirect,
     reduce,
     resize,
+    sampling,
     shape,
 )
 
@@ -26,5 +27,6 @@ RULES = Rules(
     shape.rules,
     gather.rules,
     resize.rules,
+    sampling.rules,
 )
 REDIRECTED = RULES.overridden(by=redirect.rules)
