@@ -96,7 +96,7 @@ def contact_sheet(results: list[Maximization]) -> Image.Image:
     for result, picture in zip(results, pictures, strict=True):
         sheet.paste(picture, (left, 16))
         metrics = result.metrics
-        ImageDraw.Draw(sheet).text((left + 4, 2), f"{metrics.layer} {metrics.unit} {metrics.label}", "black")
+        ImageDraw.Draw(sheet).text((left + 4, 2), f"{metrics.tensor} {metrics.unit} {metrics.label}", "black")
         left += picture.width
     return sheet
 
@@ -109,7 +109,7 @@ def table(results: list[Maximization]) -> Table:
         metrics = result.metrics
         best = metrics.top_classes[0]
         rows.add_row(
-            f"{metrics.layer} {metrics.unit}",
+            f"{metrics.tensor} {metrics.unit}",
             metrics.label,
             f"{metrics.activation_start:.2f} → {metrics.activation_end:.2f}",
             f"{best.label} {best.probability:.3f}",

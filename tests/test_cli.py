@@ -41,7 +41,8 @@ def test_maximize_writes_a_picture_and_says_what_it_measured(
     answer = json.loads(printed)
     assert answer["metrics"]["unit"] == 2 and answer["metrics"]["steps"] == 12 and answer["path"] == str(out)
     assert answer["metrics"]["preprocessing"]["inferred"]
-    assert Image.open(out).size == (SIZE, SIZE)
+    with Image.open(out) as picture:
+        assert picture.size == (SIZE, SIZE)
     first = out.read_bytes()
     status, printed, said = run(monkeypatch, capsys, *words)
     assert (status, printed) == (0, "") and "activation" in said

@@ -15,6 +15,7 @@ from unitscope.errors import (
     DeadGradient,
     InvalidRequest,
     ModelRejected,
+    NotFinite,
     NotFound,
     QueueFull,
     ShuttingDown,
@@ -40,6 +41,11 @@ CASES: list[tuple[UnitscopeError, grpc.StatusCode, type[Any] | None]] = [
     ),
     (
         DeadGradient("the gradient is zero"),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        error_details_pb2.PreconditionFailure,
+    ),
+    (
+        NotFinite("the activation is infinite"),
         grpc.StatusCode.FAILED_PRECONDITION,
         error_details_pb2.PreconditionFailure,
     ),

@@ -22,6 +22,7 @@ from unitscope.errors import (
     DeadGradient,
     InvalidRequest,
     ModelRejected,
+    NotFinite,
     NotFound,
     QueueFull,
     ShuttingDown,
@@ -81,7 +82,7 @@ def _rejected_node(error: ModelRejected, request: Message | None) -> Any:
     return _precondition(error.reason, error.node, str(error))
 
 
-def _dead_unit(error: DeadGradient, request: Message | None) -> Any:
+def _no_ascent(error: DeadGradient | NotFinite, request: Message | None) -> Any:
     return _precondition(error.reason, "", str(error))
 
 
@@ -118,7 +119,8 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
         {"node": str, "operator": str},
         _rejected_node,
     ),
-    DeadGradient: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_dead_unit),
+    DeadGradient: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_no_ascent),
+    NotFinite: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_no_ascent),
     QueueFull: _Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         {"waiting": int, "retry_after_seconds": float},
