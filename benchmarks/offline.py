@@ -1,7 +1,8 @@
 """How long a step takes, without a server: one JSON line per model, then a table.
 
-For each model, interleaved in one run: a forward pass of the file in ONNX Runtime (the yardstick), a bare gradient
-to the logits, and a whole ascent step with its transforms. Ratios travel between machines, milliseconds do not.
+For each model, interleaved in one run: a forward pass of the file in ONNX Runtime (the yardstick),
+a bare gradient to the logits, and a whole ascent step with its transforms. Ratios travel between
+machines, milliseconds do not.
 
     python benchmarks/offline.py [MODEL.onnx …] [--rounds 30]
 """
@@ -34,7 +35,9 @@ from unitscope.engine.request import MaximizeRequest
 
 def main() -> None:
     """Measure every model named, or the embedded one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
@@ -43,9 +46,10 @@ def main() -> None:
     rows = [measure(repository, name, options.rounds) for name in names]
     for row in rows:
         print(json.dumps(row | environment()))
-    print(f"\n{'model':<32}{'forward ms':>12}{'gradient':>10}{'step':>8}   (gradient and step ÷ forward)")
+    print(f"\n{'model':<32}{'forward ms':>12}{'gradient':>10}{'step':>8}   (÷ forward)")
     for row in rows:
-        print(f"{row['model']:<32}{row['forward_ms']:>12}{row['gradient_ratio']:>9}×{row['step_ratio']:>7}×")
+        ratios = f"{row['gradient_ratio']:>9}×{row['step_ratio']:>7}×"
+        print(f"{row['model']:<32}{row['forward_ms']:>12}{ratios}")
 
 
 def measure(repository: Repository, name: str, rounds: int) -> dict[str, str | float]:
@@ -103,7 +107,9 @@ def bare_runs(model: onnx.ModelProto) -> tuple[Callable[[], object], Callable[[]
 
 def environment() -> dict[str, str | int | None]:
     """What a figure means nothing without."""
-    sha = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    sha = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {
         "git_sha": sha.stdout.strip(),
         "onnxruntime": ort.__version__,

@@ -36,7 +36,9 @@ def main() -> None:
     with running_server() as address, Client(address) as client:
         _screen.print(f"server on {address}, pictures go to {OUT}/")
         results = ask_for_pictures(client)
-    (OUT / "metrics.json").write_text(json.dumps([result.to_dict() for result in results], indent=2))
+    (OUT / "metrics.json").write_text(
+        json.dumps([result.to_dict() for result in results], indent=2)
+    )
     contact_sheet(results).save(OUT / "contact_sheet.png")
     _screen.print(table(results))
 
@@ -65,7 +67,9 @@ def ask_for_pictures(client: Client) -> list[Maximization]:
     columns = (
         TextColumn("{task.description:>24}"),
         BarColumn(),
-        TextColumn("step {task.completed:>3}/{task.total}  activation {task.fields[activation]:7.2f}"),
+        TextColumn(
+            "step {task.completed:>3}/{task.total}  activation {task.fields[activation]:7.2f}"
+        ),
     )
     results = []
     with Progress(*columns, console=_screen) as bar:
@@ -96,7 +100,9 @@ def contact_sheet(results: list[Maximization]) -> Image.Image:
     for result, picture in zip(results, pictures, strict=True):
         sheet.paste(picture, (left, 16))
         metrics = result.metrics
-        ImageDraw.Draw(sheet).text((left + 4, 2), f"{metrics.tensor} {metrics.unit} {metrics.label}", "black")
+        ImageDraw.Draw(sheet).text(
+            (left + 4, 2), f"{metrics.tensor} {metrics.unit} {metrics.label}", "black"
+        )
         left += picture.width
     return sheet
 

@@ -38,7 +38,9 @@ def generate(target: Path) -> None:
     command = [str(GENERATOR), "-m", "grpc_tools.protoc", f"-I{PROTO}", *outputs, *sources]
     subprocess.run(command, check=True, cwd=PROTO)
     for path in [*target.rglob("*_pb2*.py"), *target.rglob("*_pb2*.pyi")]:
-        rewritten = re.sub(r"^from unitscope\.", f"from {PACKAGE}.unitscope.", path.read_text(), flags=re.M)
+        rewritten = re.sub(
+            r"^from unitscope\.", f"from {PACKAGE}.unitscope.", path.read_text(), flags=re.M
+        )
         path.write_text(rewritten)
     for directory in (target, *(path for path in target.rglob("*") if path.is_dir())):
         if directory.name != "__pycache__":

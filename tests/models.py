@@ -43,9 +43,13 @@ def small_classifier(*, seed: int = 0, channels: int = 3, dead: bool = False) ->
         "fc.bias": np.zeros(CLASSES, np.float32),
     }
     nodes = [
-        helper.make_node("Conv", ["image", "conv.weight", "conv.bias"], ["conv_out"], name="/features/conv/Conv"),
+        helper.make_node(
+            "Conv", ["image", "conv.weight", "conv.bias"], ["conv_out"], name="/features/conv/Conv"
+        ),
         helper.make_node("Relu", ["conv_out"], ["relu_out"], name="/features/relu/Relu"),
-        helper.make_node("GlobalAveragePool", ["relu_out"], ["pooled"], name="/pool/GlobalAveragePool"),
+        helper.make_node(
+            "GlobalAveragePool", ["relu_out"], ["pooled"], name="/pool/GlobalAveragePool"
+        ),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "fc.weight", "fc.bias"], ["logits"], name="/fc/Gemm"),
         helper.make_node("Softmax", ["logits"], ["output"], axis=1),

@@ -22,7 +22,9 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
+) -> tuple[int, str, str]:
     """Exit status, standard output, standard error."""
     monkeypatch.setattr(sys, "argv", ["unitscope", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
@@ -39,7 +41,11 @@ def test_maximize_writes_a_picture_and_says_what_it_measured(
     status, printed, _ = run(monkeypatch, capsys, *words, "--json")
     assert status == 0
     answer = json.loads(printed)
-    assert answer["metrics"]["unit"] == 2 and answer["metrics"]["steps"] == 12 and answer["path"] == str(out)
+    assert (
+        answer["metrics"]["unit"] == 2
+        and answer["metrics"]["steps"] == 12
+        and answer["path"] == str(out)
+    )
     assert answer["metrics"]["preprocessing"]["inferred"]
     with Image.open(out) as picture:
         assert picture.size == (SIZE, SIZE)
@@ -54,13 +60,26 @@ def test_maximize_writes_a_picture_and_says_what_it_measured(
     [
         (["--unit", "zebra", "--out", "z.png"], "unknown label in layer 'fc' 'zebra'"),
         (["--unit", "1", "--out", "z.bmp"], "out: got 'z.bmp', expected a name ending in .png"),
-        (["--unit", "1", "--out", "z.png", "--steps", "0"], "steps: got 0, expected a whole number in 1..4096"),
-        (["--unit", "1", "--out", "z.png", "--layer", "fcc"], "unknown layer 'fcc'; did you mean: fc"),
-        (["--unit", "1", "--out", "z.png", "--position", "1"], "position: got '1', expected two whole numbers X,Y"),
+        (
+            ["--unit", "1", "--out", "z.png", "--steps", "0"],
+            "steps: got 0, expected a whole number in 1..4096",
+        ),
+        (
+            ["--unit", "1", "--out", "z.png", "--layer", "fcc"],
+            "unknown layer 'fcc'; did you mean: fc",
+        ),
+        (
+            ["--unit", "1", "--out", "z.png", "--position", "1"],
+            "position: got '1', expected two whole numbers X,Y",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(
-    words: list[str], message: str, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     status, printed, said = run(monkeypatch, capsys, "maximize", "--model", model, *words)
     assert status == 2 and printed == ""
@@ -84,7 +103,9 @@ def test_export_gradient_writes_a_model_that_runs(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "gradient.onnx"
-    status, _, _ = run(monkeypatch, capsys, "export-gradient", model, "--layer", "features.conv", "-o", out)
+    status, _, _ = run(
+        monkeypatch, capsys, "export-gradient", model, "--layer", "features.conv", "-o", out
+    )
     assert status == 0
     session = ort.InferenceSession(out)
     assert [item.name for item in session.get_inputs()] == ["image", "cotangent"]

@@ -36,8 +36,13 @@ _screen = Console(stderr=True)
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MISTAKE = 2
 
-ModelOption = Annotated[str, typer.Option(help="Name of a model, or path of an ONNX file. Default: SqueezeNet 1.1.")]
-ServerOption = Annotated[str, typer.Option(help="HOST:PORT of a running server; without it, work is done in this process.")]
+ModelOption = Annotated[
+    str, typer.Option(help="Name of a model, or path of an ONNX file. Default: SqueezeNet 1.1.")
+]
+ServerOption = Annotated[
+    str,
+    typer.Option(help="HOST:PORT of a running server; without it, work is done in this process."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -46,14 +51,22 @@ def maximize_command(
     unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")],
     out: Annotated[Path, typer.Option(help="File to write: .png, .jpg or .webp.")],
     model: ModelOption = "",
-    layer: Annotated[str, typer.Option(help="Tensor name or friendly name. Default: the logits.")] = "",
+    layer: Annotated[
+        str, typer.Option(help="Tensor name or friendly name. Default: the logits.")
+    ] = "",
     steps: Annotated[int, typer.Option(help="Steps of gradient ascent.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
-    position: Annotated[str, typer.Option(help="X,Y in the layer's map: one neuron, not the channel.")] = "",
-    image_size: Annotated[int | None, typer.Option(help="Shorter side in pixels. Default: the model's.")] = None,
+    position: Annotated[
+        str, typer.Option(help="X,Y in the layer's map: one neuron, not the channel.")
+    ] = "",
+    image_size: Annotated[
+        int | None, typer.Option(help="Shorter side in pixels. Default: the model's.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Default: the optimizer's.")] = None,
     parameterization: Annotated[str, typer.Option(help="fourier or pixel.")] = "fourier",
-    transforms: Annotated[str, typer.Option(help='Comma-separated, in order; "" for none.')] = "pad,jitter,scale,rotate",
+    transforms: Annotated[
+        str, typer.Option(help='Comma-separated, in order; "" for none.')
+    ] = "pad,jitter,scale,rotate",
     optimizer: Annotated[str, typer.Option(help="adam or gradient_ascent.")] = "adam",
     server: ServerOption = "",
     as_json: JsonOption = False,
@@ -95,13 +108,17 @@ def layers(model: ModelOption = "", server: ServerOption = "", as_json: JsonOpti
         repository = Repository()
         found = list(repository.get(open_model(repository, model)).layers)
     columns = ("name", "tensor", "operator", "kind", "shape", "unit_count")
-    _print_rows(columns, ({key: getattr(layer, key) for key in columns} for layer in found), as_json)
+    _print_rows(
+        columns, ({key: getattr(layer, key) for key in columns} for layer in found), as_json
+    )
 
 
 @app.command()
 def models(
     server: ServerOption = "",
-    directory: Annotated[Path | None, typer.Option("--models", help="Directory of ONNX files.")] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--models", help="Directory of ONNX files.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the models at hand."""
@@ -112,7 +129,9 @@ def models(
         repository = Repository(directory)
         found = [repository.info(name) for name in repository.names()]
     columns = ("name", "title", "class_count", "layer_count", "license", "error")
-    rows = (asdict(info) if as_json else {key: getattr(info, key) for key in columns} for info in found)
+    rows = (
+        asdict(info) if as_json else {key: getattr(info, key) for key in columns} for info in found
+    )
     _print_rows(columns, rows, as_json)
 
 
@@ -120,7 +139,9 @@ def models(
 def export_gradient(
     model: Annotated[Path, typer.Argument(help="An ONNX classifier.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
-    layer: Annotated[str | None, typer.Option(help="Tensor name or friendly name. Default: the logits.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Tensor name or friendly name. Default: the logits.")
+    ] = None,
 ) -> None:
     """Write the gradient of a layer with respect to the image as a plain ONNX model.
 
@@ -132,20 +153,28 @@ def export_gradient(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: loopback.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: loopback.")
+    ] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Default: 8001; 0 = any free port.")] = None,
-    http_port: Annotated[int | None, typer.Option(help="/metrics and /healthz. Default: 8000.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="/metrics and /healthz. Default: 8000.")
+    ] = None,
     models: Annotated[Path | None, typer.Option(help="Directory of ONNX files.")] = None,
 ) -> None:
-    """Serve over gRPC until SIGTERM. Without a flag, UNITSCOPE_HOST, UNITSCOPE_GRPC_PORT, … count."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """Serve over gRPC until SIGTERM; without a flag, UNITSCOPE_HOST and the like count."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     server.serve(
         read_settings(Settings, host=host, grpc_port=grpc_port, http_port=http_port, models=models)
     )
 
 
 @app.command()
-def health(server: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:8001") -> None:
+def health(
+    server: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:8001",
+) -> None:
     """Exit with status 0 if the server is serving."""
     with Client(server) as client:
         status = client.health()
@@ -193,9 +222,10 @@ def _summary(result: Maximization, out: Path) -> str:
     metrics = result.metrics
     best = metrics.top_classes[0]
     return (
-        f"{out}: unit {metrics.unit} {metrics.label} of {metrics.tensor} on {metrics.model}: activation "
-        f"{metrics.activation_start:.2f} → {metrics.activation_end:.2f}, rank {metrics.rank} of "
-        f"{metrics.unit_count}; the model sees {best.label or best.index} ({best.probability:.3f}); "
+        f"{out}: unit {metrics.unit} {metrics.label} of {metrics.tensor} on {metrics.model}: "
+        f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, "
+        f"rank {metrics.rank} of {metrics.unit_count}; "
+        f"the model sees {best.label or best.index} ({best.probability:.3f}); "
         f"{metrics.steps_per_second:.1f} steps/s, {metrics.running_seconds:.1f} s"
     )
 

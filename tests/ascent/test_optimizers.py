@@ -43,7 +43,9 @@ def test_adam_follows_the_paper() -> None:
     rng = np.random.default_rng(0)
     gradients = [rng.standard_normal((1, 2)).astype(np.float32) for _ in range(6)]
     m = v = np.zeros((1, 2))
-    for t, (g, direction) in enumerate(zip(gradients, directions("adam", gradients), strict=True), start=1):
+    for t, (g, direction) in enumerate(
+        zip(gradients, directions("adam", gradients), strict=True), start=1
+    ):
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         expected = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         np.testing.assert_allclose(direction, expected, rtol=1e-3)

@@ -21,7 +21,7 @@ def draw_image(name: str, spec: ImageSpec, parameters: np.ndarray) -> np.ndarray
     given = op.graph.add_input("parameters", np.float32, (1, *parameters.shape))
     model = op.graph.to_model([PARAMETERIZATIONS[name].emit(op, given, spec)])
     session = ort.InferenceSession(model.SerializeToString())
-    return session.run(None, {"parameters": parameters[None]})[0][0]
+    return np.asarray(session.run(None, {"parameters": parameters[None]})[0][0])
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -40,7 +40,9 @@ def test_starts_nearly_grey_and_the_seed_decides(name: str, spec: ImageSpec) -> 
 def test_any_image_can_be_reached(name: str, spec: ImageSpec) -> None:
     """Climb −|image − target|² by the derived gradient."""
     rng = np.random.default_rng(0)
-    target = rng.uniform(0.1, 0.9, (1, spec.channels, spec.height_px, spec.width_px)).astype(np.float32)
+    target = rng.uniform(0.1, 0.9, (1, spec.channels, spec.height_px, spec.width_px)).astype(
+        np.float32
+    )
     op = Emitter(Graph(18))
     shape = (1, *PARAMETERIZATIONS[name].shape(spec))
     given = op.graph.add_input("parameters", np.float32, shape)
@@ -48,14 +50,21 @@ def test_any_image_can_be_reached(name: str, spec: ImageSpec) -> None:
     step = op.graph.add_input("step", np.float32, (1, 1, 1, 1))
     error = op.Sub(PARAMETERIZATIONS[name].emit(op, given, spec), target)
     score = op.Neg(op.ReduceSum(op.Mul(error, error), [1, 2, 3], keepdims=0))
-    gradient = differentiate(op, output=score, wrt=given, cotangent=op.const([1.0], np.float32), rules=RULES)
+    gradient = differentiate(
+        op, output=score, wrt=given, cotangent=op.const([1.0], np.float32), rules=RULES
+    )
     direction, state = OPTIMIZERS["adam"].update(op, gradient, moments, step)
     outputs = [op.Add(given, op.Mul(direction, 0.1)), *state, score]
     session = ort.InferenceSession(op.graph.to_model(outputs).SerializeToString())
-    values = [PARAMETERIZATIONS[name].initial(0, spec)[None], *(np.zeros(shape, np.float32) for _ in moments)]
+    values = [
+        PARAMETERIZATIONS[name].initial(0, spec)[None],
+        *(np.zeros(shape, np.float32) for _ in moments),
+    ]
     scores = []
     for number in range(1, 301):
         feed = dict(zip(("parameters", "moment_1", "moment_2"), values, strict=True))
-        *values, score_now = session.run(None, feed | {"step": np.full((1, 1, 1, 1), number, np.float32)})
+        *values, score_now = session.run(
+            None, feed | {"step": np.full((1, 1, 1, 1), number, np.float32)}
+        )
         scores.append(-float(score_now[0]))
     assert scores[-1] < 0.02 * scores[0]

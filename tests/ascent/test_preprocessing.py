@@ -22,8 +22,10 @@ CARD = Card(
 def prepared(card: Card, picture: np.ndarray) -> np.ndarray:
     op = Emitter(Graph(18))
     given = op.graph.add_input("picture", np.float32, (1, *picture.shape))
-    session = ort.InferenceSession(op.graph.to_model([emit_preprocessing(op, given, card)]).SerializeToString())
-    return session.run(None, {"picture": picture[None]})[0][0]
+    session = ort.InferenceSession(
+        op.graph.to_model([emit_preprocessing(op, given, card)]).SerializeToString()
+    )
+    return np.asarray(session.run(None, {"picture": picture[None]})[0][0])
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

@@ -14,21 +14,31 @@ from tests.models import SIZE, small_classifier
 from unitscope.ascent.objectives import OBJECTIVES, one_hot, unit_scores
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
-from unitscope.ascent.program import ProgramSpec, Subject, build_judge, build_render, build_step, port
+from unitscope.ascent.program import (
+    ProgramSpec,
+    Subject,
+    build_judge,
+    build_render,
+    build_step,
+    port,
+)
 from unitscope.ascent.transforms import draw
 from unitscope.graph.card import infer_card
 from unitscope.graph.layers import catalogue, find_layer
 from unitscope.graph.model import digest, standardize
 
 LAYER = "relu_out"
+IMAGE = ImageSpec(3, SIZE, SIZE)
 
 
-def spec_of(layer: str = LAYER, image: ImageSpec = ImageSpec(3, SIZE, SIZE), **options: Any) -> ProgramSpec:
+def spec_of(layer: str = LAYER, image: ImageSpec = IMAGE, **options: Any) -> ProgramSpec:
     model = standardize(small_classifier())
     card = infer_card(("N", 3, SIZE, SIZE), class_count=5)
     graph, values = lowered(model, shape=(1, 3, SIZE, SIZE))
     found = find_layer(catalogue(graph.nodes, values, graph.inputs[0]), layer)
-    return ProgramSpec(subject=Subject(digest(model), model, card, "logits"), layer=found, image=image, **options)
+    return ProgramSpec(
+        subject=Subject(digest(model), model, card, "logits"), layer=found, image=image, **options
+    )
 
 
 def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -37,15 +47,21 @@ def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.nda
     return dict(zip(names, session.run(None, {port(k): v for k, v in feed.items()}), strict=True))
 
 
-def first_feed(spec: ProgramSpec, seeds: list[int], position: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
+def first_feed(
+    spec: ProgramSpec, seeds: list[int], position: tuple[int, int] | None = None
+) -> dict[str, np.ndarray]:
     initial = PARAMETERIZATIONS[spec.parameterization].initial
     feed = {name: np.zeros(spec.parameter_shape, np.float32) for name in spec.state_names}
     feed["parameters"] = np.stack([initial(seed, spec.image) for seed in seeds])
     feed["weights"] = np.stack([one_hot(spec.layer, 1, position)] * len(seeds))
     feed["step"] = np.ones(len(seeds), np.float32)
-    feed["learning_rate"] = np.full(len(seeds), OPTIMIZERS[spec.optimizer].learning_rate, np.float32)
+    feed["learning_rate"] = np.full(
+        len(seeds), OPTIMIZERS[spec.optimizer].learning_rate, np.float32
+    )
     if spec.views:
-        draws = [draw(("jitter", "rotate"), seed=s, step=1, height_px=SIZE, width_px=SIZE) for s in seeds]
+        draws = [
+            draw(("jitter", "rotate"), seed=s, step=1, height_px=SIZE, width_px=SIZE) for s in seeds
+        ]
         feed["matrices"] = np.stack(draws)
     return feed
 
@@ -54,7 +70,9 @@ def first_feed(spec: ProgramSpec, seeds: list[int], position: tuple[int, int] | 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_every_combination_ascends(parameterization: str, objective: str, optimizer: str) -> None:
-    spec = spec_of(parameterization=parameterization, objective=objective, optimizer=optimizer, views=False)
+    spec = spec_of(
+        parameterization=parameterization, objective=objective, optimizer=optimizer, views=False
+    )
     position = (2, 3) if objective == "neuron" else None
     feed = first_feed(spec, [0], position)
     session = ort.InferenceSession(build_step(spec).SerializeToString())
@@ -71,7 +89,9 @@ def test_every_combination_ascends(parameterization: str, objective: str, optimi
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_the_step_goes_along_the_gradient(parameterization: str, objective: str) -> None:
     """Plain ascent moves along g / rms(g): check one projection by central differences."""
-    spec = spec_of(parameterization=parameterization, objective=objective, optimizer="gradient_ascent")
+    spec = spec_of(
+        parameterization=parameterization, objective=objective, optimizer="gradient_ascent"
+    )
     feed = first_feed(spec, [0], (2, 3) if objective == "neuron" else None)
     feed["learning_rate"] = np.ones(1, np.float32)
     model = build_step(spec)
@@ -79,10 +99,16 @@ def test_the_step_goes_along_the_gradient(parameterization: str, objective: str)
     moved = after["next_parameters"] - feed["parameters"]
     gradient = moved * after["gradient_norm"] / np.linalg.norm(moved)
     rng = np.random.default_rng(1)
-    probe = gradient / np.linalg.norm(gradient) + rng.standard_normal(gradient.shape) / gradient.size**0.5
+    probe = (
+        gradient / np.linalg.norm(gradient)
+        + rng.standard_normal(gradient.shape) / gradient.size**0.5
+    )
     epsilon = 1e-2 * np.abs(feed["parameters"]).max()
     up, down = (
-        run(model, feed | {"parameters": (feed["parameters"] + sign * epsilon * probe).astype(np.float32)})
+        run(
+            model,
+            feed | {"parameters": (feed["parameters"] + sign * epsilon * probe).astype(np.float32)},
+        )
         for sign in (1, -1)
     )
     slope = (up["activation"] - down["activation"]) / (2 * epsilon)
@@ -92,11 +118,15 @@ def test_the_step_goes_along_the_gradient(parameterization: str, objective: str)
 
 @pytest.mark.parametrize("redirect", [False, True])
 def test_rows_do_not_meet(redirect: bool) -> None:
-    together = run(build_step(spec_of(rows=2, redirect=redirect)), first_feed(spec_of(rows=2), [3, 4]))
+    together = run(
+        build_step(spec_of(rows=2, redirect=redirect)), first_feed(spec_of(rows=2), [3, 4])
+    )
     for row, seed in enumerate([3, 4]):
         alone = run(build_step(spec_of(redirect=redirect)), first_feed(spec_of(), [seed]))
         for name, value in alone.items():
-            np.testing.assert_allclose(together[name][row], value[0], rtol=1e-4, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(
+                together[name][row], value[0], rtol=1e-4, atol=1e-6, err_msg=name
+            )
 
 
 def test_render_rounds_and_judge_sees_what_the_model_sees() -> None:

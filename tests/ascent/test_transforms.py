@@ -21,10 +21,13 @@ def view(image: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.n
     matrices = op.graph.add_input("matrices", np.float32, (1, 2, 3))
     model = op.graph.to_model([emit_view(op, given, matrices, height, width)])
     session = ort.InferenceSession(model.SerializeToString())
-    return session.run(None, {"image": image[None], "matrices": matrix[None].astype(np.float32)})[0][0]
+    feed = {"image": image[None], "matrices": matrix[None].astype(np.float32)}
+    return np.asarray(session.run(None, feed)[0][0])
 
 
-def matrix_of(names: tuple[str, ...], step: int = 1, seed: int = 0, height: int = 20, width: int = 20) -> np.ndarray:
+def matrix_of(
+    names: tuple[str, ...], step: int = 1, seed: int = 0, height: int = 20, width: int = 20
+) -> np.ndarray:
     return draw(names, seed=seed, step=step, height_px=height, width_px=width)
 
 
@@ -35,7 +38,10 @@ def test_each_moves_the_view_a_little_and_both_ways(name: str) -> None:
     deviation = np.abs(drawn - IDENTITY)
     assert 0 < deviation.max() < 0.5
     if name != "pad":
-        varying = drawn[:, deviation.max(axis=0) > 1e-3] - drawn.mean(axis=0)[deviation.max(axis=0) > 1e-3]
+        varying = (
+            drawn[:, deviation.max(axis=0) > 1e-3]
+            - drawn.mean(axis=0)[deviation.max(axis=0) > 1e-3]
+        )
         assert (varying.min(axis=0) < 0).all() and (varying.max(axis=0) > 0).all()
 
 

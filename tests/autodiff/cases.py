@@ -81,7 +81,9 @@ def _cases() -> Iterator[Case]:
             continue
         operator = nodes[0].op_type
         inputs, expected = tuple(map(np.asarray, inputs)), tuple(map(np.asarray, expected))
-        wide = [is_float(item) and (item.dtype.itemsize >= 4 or operator != "Cast") for item in expected]
+        wide = [
+            is_float(item) and (item.dtype.itemsize >= 4 or operator != "Cast") for item in expected
+        ]
         if not any(wide):  # differences of a float8 say nothing
             continue
         for index, item in enumerate(inputs):
@@ -103,10 +105,14 @@ def _own_cases() -> Iterator[Case]:
         names = [f"x{index}" for index in range(len(inputs))]
         node = helper.make_node(operator, names, ["y"], **attributes)
         infos = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(item.dtype), item.shape)
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(item.dtype), item.shape
+            )
             for name, item in zip(names, inputs, strict=True)
         ]
-        output = helper.make_tensor_value_info("y", onnx.TensorProto.DOUBLE if operator == "Cast" else onnx.TensorProto.FLOAT, None)
+        output = helper.make_tensor_value_info(
+            "y", onnx.TensorProto.DOUBLE if operator == "Cast" else onnx.TensorProto.FLOAT, None
+        )
         graph = helper.make_graph([node], "case", infos, [output])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
         session = ort.InferenceSession(model.SerializeToString())
@@ -117,7 +123,7 @@ def _own_cases() -> Iterator[Case]:
 
 def is_float(array: Array) -> bool:
     """A type in which gradients live: float16, float32, float64 or bfloat16."""
-    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return bool(array.dtype.kind == "f") or array.dtype.name == "bfloat16"
 
 
 def build(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = None) -> Gradient:
@@ -130,8 +136,12 @@ def build(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = None)
     op = Emitter(Graph(opset_of(model)))
     x = op.graph.add_input("x", dtype, case.point.shape if shape is None else shape)
     given = {
-        declared.name: x if index == case.index else op.const(content.astype(dtype) if is_float(content) else content)
-        for index, (declared, content) in enumerate(zip(case.model.graph.input, case.inputs, strict=True))
+        declared.name: x
+        if index == case.index
+        else op.const(content.astype(dtype) if is_float(content) else content)
+        for index, (declared, content) in enumerate(
+            zip(case.model.graph.input, case.inputs, strict=True)
+        )
     }
     values = lower(op, model, given, keep=RULES.__contains__)
     outputs = [values[output.name] for output in case.model.graph.output]
@@ -141,7 +151,9 @@ def build(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = None)
     one = op.const(1.0, dtype)
     gradient = differentiate(op, output=score, wrt=x, cotangent=one, rules=RULES)
     primal, *others = (
-        op.graph.to_model([op.emit("Identity", [y], outputs=[op.graph.fresh_name("result")])[0] for y in ys])
+        op.graph.to_model(
+            [op.emit("Identity", [y], outputs=[op.graph.fresh_name("result")])[0] for y in ys]
+        )
         for ys in (outputs, [score], [gradient])
     )
     return Gradient(primal, *others)
@@ -151,7 +163,9 @@ def _score(op: Emitter, outputs: Sequence[Value], expected: Sequence[Array], dty
     rng = np.random.default_rng(0)
     terms = []
     for y, content in zip(outputs, expected, strict=False):
-        cotangent = op.const(rng.uniform(0.5, 1.5, content.shape) * rng.choice([-1, 1], content.shape), dtype)
+        cotangent = op.const(
+            rng.uniform(0.5, 1.5, content.shape) * rng.choice([-1, 1], content.shape), dtype
+        )
         wide = y if y.dtype == dtype else op.Cast(y, to=cotangent.elem_type)
         terms.append(op.ReduceSum(op.Mul(wide, cotangent), keepdims=0))
     return op.Sum(*terms)

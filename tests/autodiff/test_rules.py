@@ -80,7 +80,7 @@ def test_gradient(case: Case) -> None:
     coarse = case.operator in SINGLE_PRECISION
     dtype: Any = np.float32 if coarse else np.float64
     if case.index in WITHOUT_FORMULA.get(case.operator, ()):
-        with pytest.raises(ModelRejected, match="no gradient with respect to input|no gradient for"):
+        with pytest.raises(ModelRejected, match=r"no gradient (with respect to input|for)"):
             build(case, dtype)
         return
     exact = build_or_refuse(case, dtype, REFUSED)
@@ -91,7 +91,8 @@ def test_gradient(case: Case) -> None:
     assert_same(evaluate(exact.primal)(point), list(case.expected))
     score, gradient = evaluate(exact.score), evaluate(exact.gradient)
     if not agrees_with_differences(score, gradient, point):  # a kink: ties, a bound, whole numbers
-        moved = point + np.random.default_rng(1).uniform(0.01, 0.04, point.shape).astype(dtype)
+        noise = np.asarray(np.random.default_rng(1).uniform(0.01, 0.04, point.shape), dtype)
+        moved = point + noise
         assert agrees_with_differences(score, gradient, moved), "no smooth point was found"
     expected = gradient(point)[0]
     for shape in (None, *open_shapes(point.shape)):
@@ -114,7 +115,9 @@ def build_or_refuse(
     except ModelRejected as refusal:
         said = str(refusal)
         assert f"({case.operator})" in said
-        assert any(operator == case.operator and words in said for operator, words in refusals), said
+        assert any(operator == case.operator and words in said for operator, words in refusals), (
+            said
+        )
         return None
 
 
@@ -127,11 +130,13 @@ def agrees_with_differences(score: Function, gradient: Function, point: Array) -
     assert slope.shape == point.shape
     step = 1e-2 if point.dtype == np.float32 else 1e-5
     tolerance = 1e-2 if point.dtype == np.float32 else 1e-4
-    chosen = np.random.default_rng(0).permutation(point.size)[: PROBES if point.size < 10_000 else 2]
+    chosen = np.random.default_rng(0).permutation(point.size)[
+        : PROBES if point.size < 10_000 else 2
+    ]
     here, smooth = float(score(point)[0]), 0
     for index in chosen:
         offsets = np.array([-1, -0.25, 0.25, 1]) * step
-        around = [float(score(moved(point, index, offset))[0]) for offset in offsets]
+        around = [float(score(shifted(point, index, offset))[0]) for offset in offsets]
         left, right = (here - around[0]) / step, (around[3] - here) / step
         wide, narrow = (around[3] - around[0]) / (2 * step), (around[2] - around[1]) / (step / 2)
         scale = max(1.0, abs(wide))
@@ -144,7 +149,7 @@ def agrees_with_differences(score: Function, gradient: Function, point: Array) -
     return 2 * smooth >= len(chosen)
 
 
-def moved(point: Array, index: int, offset: float) -> Array:
+def shifted(point: Array, index: int, offset: float) -> Array:
     there = point.copy()
     there.flat[index] += offset
     return there
@@ -162,7 +167,10 @@ def assert_same(results: list[Array], expected: list[Array]) -> None:
     for result, wanted in zip(results, expected, strict=True):
         tolerance = 2e-2 if wanted.dtype.itemsize < 4 else 1e-4
         np.testing.assert_allclose(
-            result.astype(np.float64), wanted.astype(np.float64), rtol=10 * tolerance, atol=tolerance
+            result.astype(np.float64),
+            wanted.astype(np.float64),
+            rtol=10 * tolerance,
+            atol=tolerance,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Pr
 from unitscope.errors import Cancelled, DeadGradient, InvalidRequest, QueueFull, ShuttingDown
 
 
-def request(unit: int | str = 1, **options: object) -> MaximizeRequest:
-    return MaximizeRequest(unit=unit, model="small", **({"steps": 20} | options))  # type: ignore[arg-type]
+def request(
+    unit: int | str = 1, *, model: str = "small", steps: int = 20, **options: Any
+) -> MaximizeRequest:
+    return MaximizeRequest(unit=unit, model=model, steps=steps, **options)
 
 
 def test_a_request_from_accepted_to_result(engine: Engine) -> None:
@@ -36,7 +39,11 @@ def test_a_request_from_accepted_to_result(engine: Engine) -> None:
     assert metrics.rank == 1 + ranking.index("bee")
     assert sum(score.probability for score in metrics.top_classes) == pytest.approx(1)
     assert metrics.steps == 20 and metrics.gradient_norm > 0 and metrics.gradient_status == "ok"
-    assert metrics.compiling_seconds > 0 and metrics.steps_per_second > 0 and metrics.queued_seconds >= 0
+    assert (
+        metrics.compiling_seconds > 0
+        and metrics.steps_per_second > 0
+        and metrics.queued_seconds >= 0
+    )
     assert decode(result.image, 3).shape == (3, result.height_px, result.width_px)
 
 
@@ -62,8 +69,8 @@ def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: En
     ],
     ids=str,
 )
-def test_options_ascend(engine: Engine, options: dict[str, object]) -> None:
-    metrics = engine.submit(MaximizeRequest(**({"unit": 1, "model": "small", "steps": 30} | options))).result().metrics  # type: ignore[arg-type]
+def test_options_ascend(engine: Engine, options: dict[str, Any]) -> None:
+    metrics = engine.submit(request(**({"steps": 30} | options))).result().metrics
     assert metrics.activation_end > metrics.activation_start
 
 
@@ -143,17 +150,18 @@ def test_events_can_be_awaited(engine: Engine) -> None:
 
 def test_the_observer_is_told_of_every_step(repository: Repository) -> None:
     class Count:
-        steps: list[float] = []
-        compiled_programs: list[float] = []
+        def __init__(self) -> None:
+            self.steps: list[float] = []
+            self.programs: list[float] = []
 
         def step(self, seconds: float) -> None:
             self.steps.append(seconds)
 
         def compiled(self, seconds: float) -> None:
-            self.compiled_programs.append(seconds)
+            self.programs.append(seconds)
 
     count = Count()
     with Engine(repository, observer=count) as engine:
         engine.submit(request()).result()
-    assert len(count.steps) == 20 and len(count.compiled_programs) == 1
+    assert len(count.steps) == 20 and len(count.programs) == 1
     assert np.min(count.steps) > 0

@@ -32,7 +32,9 @@ from unitscope.errors import InvalidRequest
         ("transforms", ("pad", "twist"), "pad, jitter, scale, rotate"),
     ],
 )
-def test_a_value_that_cannot_be_served_is_refused_by_field(field: str, value: Any, expected: str) -> None:
+def test_a_value_that_cannot_be_served_is_refused_by_field(
+    field: str, value: Any, expected: str
+) -> None:
     with pytest.raises(InvalidRequest, match=expected) as caught:
         check(MaximizeRequest(unit=0, **{field: value}), Limits())
     assert caught.value.field == field
@@ -42,9 +44,20 @@ def test_defaults_are_settled(repository: Repository) -> None:
     request = MaximizeRequest(unit="dog", model="small")
     check(request, Limits())
     plan = resolve(request, repository.get("small"))
-    assert (plan.layer.tensor, plan.unit, plan.label, plan.learning_rate) == ("logits", 3, "dog", 0.05)
-    assert plan.spec.image == ImageSpec(3, SIZE, SIZE) and plan.spec.objective == "channel" and plan.spec.views
-    assert plan.request_id and plan.request_id != resolve(request, repository.get("small")).request_id
+    assert (plan.layer.tensor, plan.unit, plan.label, plan.learning_rate) == (
+        "logits",
+        3,
+        "dog",
+        0.05,
+    )
+    assert (
+        plan.spec.image == ImageSpec(3, SIZE, SIZE)
+        and plan.spec.objective == "channel"
+        and plan.spec.views
+    )
+    assert (
+        plan.request_id and plan.request_id != resolve(request, repository.get("small")).request_id
+    )
     accepted = plan.accepted()
     assert (accepted.tensor, accepted.unit, accepted.image_width_px) == ("logits", 3, SIZE)
 
@@ -54,8 +67,13 @@ def test_requests_that_differ_in_rows_share_a_program(repository: Repository) ->
     first = resolve(MaximizeRequest(unit=0, seed=1, steps=5), model).spec
     assert first == resolve(MaximizeRequest(unit=4, seed=2, learning_rate=0.1), model).spec
     assert hash(first) == hash(resolve(MaximizeRequest(unit=1), model).spec)
-    for other in ({"image_size_px": 24}, {"optimizer": "gradient_ascent"}, {"layer": "relu_out"}, {"transforms": ()}):
-        assert first != resolve(MaximizeRequest(unit=0, **other), model).spec  # type: ignore[arg-type]
+    for other in (
+        {"image_size_px": 24},
+        {"optimizer": "gradient_ascent"},
+        {"layer": "relu_out"},
+        {"transforms": ()},
+    ):
+        assert first != resolve(MaximizeRequest(unit=0, **other), model).spec
 
 
 @pytest.mark.parametrize("layer", ["logits", "relu_out"])

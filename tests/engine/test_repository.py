@@ -26,10 +26,17 @@ def test_the_embedded_model_is_squeezenet_with_its_card() -> None:
 
 
 def test_a_directory_adds_its_models(repository: Repository, model_directory: Path) -> None:
-    assert set(repository.names()) == {DEFAULT_MODEL, *(path.stem for path in model_directory.glob("*.onnx"))}
+    assert set(repository.names()) == {
+        DEFAULT_MODEL,
+        *(path.stem for path in model_directory.glob("*.onnx")),
+    }
     info = repository.info("small")
     content = (model_directory / "small.onnx").read_bytes()
-    assert (info.title, info.labels_known, info.sha256) == ("Small", True, hashlib.sha256(content).hexdigest())
+    assert (info.title, info.labels_known, info.sha256) == (
+        "Small",
+        True,
+        hashlib.sha256(content).hexdigest(),
+    )
 
 
 def test_a_card_nobody_wrote_is_marked(repository: Repository) -> None:
@@ -45,7 +52,9 @@ def test_a_request_for_the_probabilities_climbs_the_logits(repository: Repositor
     ("name", "message"),
     [("text", "not an ONNX file"), ("blocked", r"'/features/relu/Relu' \(Floor\)")],
 )
-def test_a_broken_file_is_refused_each_time_and_described(repository: Repository, name: str, message: str) -> None:
+def test_a_broken_file_is_refused_each_time_and_described(
+    repository: Repository, name: str, message: str
+) -> None:
     for _ in range(2):
         with pytest.raises(ModelRejected, match=message):
             repository.get(name)
@@ -54,25 +63,31 @@ def test_a_broken_file_is_refused_each_time_and_described(repository: Repository
 
 
 def test_unknown_names_come_with_the_nearest(repository: Repository) -> None:
-    with pytest.raises(NotFound, match="unknown model 'smal'; did you mean: small"):
+    with pytest.raises(NotFound, match=r"unknown model 'smal'; did you mean: small"):
         repository.get("smal")
     model = repository.get("small")
-    with pytest.raises(NotFound, match="unknown label 'dogg'; did you mean: .*dog"):
+    with pytest.raises(NotFound, match=r"unknown label 'dogg'; did you mean: .*dog"):
         model.find_unit(model.find_layer(), "dogg")
     with pytest.raises(NotFound, match=r"unit of layer 'fc' 5; did you mean: 0\.\.4"):
         model.find_unit(model.find_layer(), 5)
-    with pytest.raises(NotFound, match="label in layer 'features.conv' 'dog'"):
+    with pytest.raises(NotFound, match=r"label in layer 'features.conv' 'dog'"):
         model.find_unit(model.find_layer("features.conv"), "dog")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("height_px = 12", "height_px = 13", r"an image is \[3, 13, 12\] \(NCHW\), the model takes \[3, 12, 12\]"),
+        (
+            "height_px = 12",
+            "height_px = 13",
+            r"an image is \[3, 13, 12\] \(NCHW\), the model takes \[3, 12, 12\]",
+        ),
         (', "eel"', "", "4 labels for 5 classes"),
     ],
 )
-def test_a_card_that_does_not_fit_its_model_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_card_that_does_not_fit_its_model_is_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     onnx.save(small_classifier(), tmp_path / "small.onnx")
     assert old in CARD
     (tmp_path / "small.toml").write_text(CARD.replace(old, new))

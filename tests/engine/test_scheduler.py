@@ -32,11 +32,11 @@ def test_everybody_finishes_within_the_sum_of_steps(places: int, count: int, ste
     for row in left:
         scheduler.add(row)
     for _ in range(count * steps):
-        row = scheduler.schedule()
-        assert row is not None
-        left[row] -= 1
-        if not left[row]:
-            assert scheduler.remove(row)
+        turn = scheduler.schedule()
+        assert turn is not None
+        left[turn] -= 1
+        if not left[turn]:
+            assert scheduler.remove(turn)
     assert scheduler.schedule() is None and not any(left.values())
 
 

@@ -79,7 +79,10 @@ def test_imagenet_is_recognised() -> None:
     assert infer_card(("N", 3, 224, 224), class_count=1000).mean == (0.485, 0.456, 0.406)
 
 
-@pytest.mark.parametrize(("shape", "message"), [(("N", 784), r"\[N, C, H, W\]"), (("N", "c", 8, 8), "number of channels")])
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [(("N", 784), r"\[N, C, H, W\]"), (("N", "c", 8, 8), "number of channels")],
+)
 def test_what_is_no_image_is_refused(shape: tuple[int | str, ...], message: str) -> None:
     with pytest.raises(ModelRejected, match=message):
         infer_card(shape, class_count=10)

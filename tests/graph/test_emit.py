@@ -19,7 +19,7 @@ def emitter(*shapes: Shape) -> tuple[Emitter, list[Value]]:
 def run(value: Value, op: Emitter, *inputs: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(op.graph.to_model([value]).SerializeToString())
     names = [item.name for item in session.get_inputs()]
-    return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+    return np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
 
 
 def test_shapes_are_inferred_and_constants_folded() -> None:
@@ -44,18 +44,25 @@ def test_a_huge_constant_is_left_to_the_runtime() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wide", "narrow"), [((2, 3, 4), (3, 1)), ((2, 3, 4), (1, 1, 4)), ((2, 3, 4), ()), ((5, 3, 4), (1, 3, 4))]
+    ("wide", "narrow"),
+    [((2, 3, 4), (3, 1)), ((2, 3, 4), (1, 1, 4)), ((2, 3, 4), ()), ((5, 3, 4), (1, 3, 4))],
 )
 def test_sum_to_undoes_broadcasting(wide: tuple[int, ...], narrow: tuple[int, ...]) -> None:
     content = np.random.default_rng(0).standard_normal(wide).astype(np.float32)
     expected = content.sum(
-        axis=tuple(i for i in range(len(wide)) if i < len(wide) - len(narrow) or narrow[i - len(wide)] == 1)
+        axis=tuple(
+            i for i in range(len(wide)) if i < len(wide) - len(narrow) or narrow[i - len(wide)] == 1
+        )
     ).reshape(narrow)
     op, (x, like) = emitter(wide, narrow)
-    np.testing.assert_allclose(run(op.sum_to(x, like), op, content, np.zeros(narrow, np.float32)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        run(op.sum_to(x, like), op, content, np.zeros(narrow, np.float32)), expected, rtol=1e-5
+    )
     open_wide: Shape = tuple(f"w{i}" for i in range(len(wide)))
     op, (x, like) = emitter(open_wide, tuple(f"n{i}" for i in range(len(narrow))))
-    np.testing.assert_allclose(run(op.sum_to(x, like), op, content, np.zeros(narrow, np.float32)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        run(op.sum_to(x, like), op, content, np.zeros(narrow, np.float32)), expected, rtol=1e-5
+    )
 
 
 def test_operands_that_do_not_fit_are_refused_by_name() -> None:

@@ -67,6 +67,6 @@ def test_without_squashing_the_output_is_the_logits() -> None:
 
 
 def test_a_model_without_scores_is_refused() -> None:
-    graph, values = lowered(small_classifier())
+    graph, _ = lowered(small_classifier())
     with pytest.raises(ModelRejected, match="no float output"):
         find_logits(graph.nodes, [])

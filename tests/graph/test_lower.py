@@ -15,7 +15,9 @@ from unitscope.graph.lower import declared_shape, emitter_for, image_input, lowe
 from unitscope.graph.model import standardize
 
 
-def lowered(model: onnx.ModelProto, *, keep: bool = True, shape: Shape | None = None) -> tuple[Graph, dict[str, Value]]:
+def lowered(
+    model: onnx.ModelProto, *, keep: bool = True, shape: Shape | None = None
+) -> tuple[Graph, dict[str, Value]]:
     model = standardize(model)
     op = emitter_for(model)
     declared = image_input(model)
@@ -25,14 +27,17 @@ def lowered(model: onnx.ModelProto, *, keep: bool = True, shape: Shape | None = 
 
 def outputs(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString())
-    return session.run(["output"], {"image": image})[0]
+    return np.asarray(session.run(["output"], {"image": image})[0])
 
 
 def assert_same_function(model: onnx.ModelProto, *, keep: bool = True) -> Graph:
     graph, values = lowered(model, keep=keep)
     image = np.random.default_rng(1).random((2, 3, SIZE, SIZE), np.float32)
     np.testing.assert_allclose(
-        outputs(graph.to_model([values["output"]]), image), outputs(model, image), rtol=1e-5, atol=1e-6
+        outputs(graph.to_model([values["output"]]), image),
+        outputs(model, image),
+        rtol=1e-5,
+        atol=1e-6,
     )
     return graph
 
@@ -79,7 +84,9 @@ def test_local_functions_are_inlined() -> None:
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("double", ["flat"], ["output"], domain="local"),
     ]
-    model = model_of(nodes[:2] + [helper.make_node("Identity", ["flat"], ["output"])], {}, output=("N", 3))
+    model = model_of(
+        [*nodes[:2], helper.make_node("Identity", ["flat"], ["output"])], {}, output=("N", 3)
+    )
     opset = helper.make_opsetid("", 17)
     body = [helper.make_node("Add", ["x", "x"], ["y"])]
     model.functions.append(helper.make_function("local", "double", ["x"], ["y"], body, [opset]))
@@ -94,9 +101,9 @@ def test_local_functions_are_inlined() -> None:
 def test_newer_opsets_are_restamped_only_where_the_meaning_is_the_same(opset: int) -> None:
     pool = helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[SIZE, SIZE])
     flat = helper.make_node("Flatten", ["pooled"], ["output"])
-    assert assert_same_function(model_of([pool, flat], {}, output=("N", 3), opset=opset)).opset == max(
-        18, opset if opset > 18 else 18
-    )
+    assert assert_same_function(
+        model_of([pool, flat], {}, output=("N", 3), opset=opset)
+    ).opset == max(18, opset if opset > 18 else 18)
     relu = helper.make_node("Relu", ["image"], ["pooled"])
     model = model_of([relu, flat], {}, output=("N", 3 * SIZE * SIZE), opset=opset)
     assert assert_same_function(model).opset == 18
@@ -117,7 +124,9 @@ def test_control_flow_is_refused_by_name() -> None:
     )
     nodes = [
         helper.make_node("Flatten", ["image"], ["flat"]),
-        helper.make_node("If", ["yes"], ["output"], name="choice", then_branch=branch, else_branch=branch),
+        helper.make_node(
+            "If", ["yes"], ["output"], name="choice", then_branch=branch, else_branch=branch
+        ),
     ]
     model = model_of(nodes, {"yes": np.array(True)}, output=("N", 3 * SIZE * SIZE))
     with pytest.raises(ModelRejected, match="'choice' \\(If\\)"):
@@ -127,5 +136,5 @@ def test_control_flow_is_refused_by_name() -> None:
 def test_several_inputs_are_refused_with_their_names() -> None:
     model = small_classifier()
     model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 1]))
-    with pytest.raises(ModelRejected, match="2 inputs .*'image', 'mask'"):
+    with pytest.raises(ModelRejected, match=r"2 inputs .*'image', 'mask'"):
         image_input(model)

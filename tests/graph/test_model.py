@@ -31,14 +31,16 @@ def test_anything_else_is_refused(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelRejected, match="absent.onnx"):
+    with pytest.raises(ModelRejected, match=r"absent\.onnx"):
         load(tmp_path / "absent.onnx")
 
 
 def test_external_data_is_read_beside_the_model_and_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     path = tmp_path / "inside" / "small.onnx"
-    onnx.save(small_classifier(), path, save_as_external_data=True, location="weights", size_threshold=0)
+    onnx.save(
+        small_classifier(), path, save_as_external_data=True, location="weights", size_threshold=0
+    )
     assert load(path).graph.initializer[0].raw_data
 
     stray = onnx.load(path, load_external_data=False)
@@ -48,7 +50,7 @@ def test_external_data_is_read_beside_the_model_and_nowhere_else(tmp_path: Path)
             if entry.key == "location":
                 entry.value = "../weights"
     path.write_bytes(stray.SerializeToString())
-    with pytest.raises(ModelRejected, match="external data of 'conv.weight'"):
+    with pytest.raises(ModelRejected, match=r"external data of 'conv\.weight'"):
         load(path)
     with pytest.raises(ModelRejected, match="given as bytes"):
         load(path.read_bytes())

@@ -19,7 +19,7 @@ _CONTRAST = 0.25
 """Lucid divides by 4 what the spectrum gives before the sigmoid."""
 
 _IMAGENET_COLORS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-"""Square root of the covariance of RGB values over ImageNet (Olah et al., "Feature Visualization", 2017)."""
+"""Square root of the covariance of RGB values over ImageNet (Olah et al. 2017)."""
 
 
 @dataclass(frozen=True, slots=True)

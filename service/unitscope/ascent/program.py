@@ -25,7 +25,6 @@ from unitscope.graph.ir import Value
 from unitscope.graph.layers import Layer
 from unitscope.graph.lower import emitter_for, image_input, lower
 
-
 _SMALLEST_NORM = 1e-30
 """Gradients below count as zero; the largest image's √size divided by it is still finite."""
 
@@ -184,9 +183,7 @@ def _row_norm(op: Emitter, gradient: Value) -> Value:
 def _unit_rms(op: Emitter, gradient: Value, norm: Value) -> Value:
     """The gradient scaled to a root mean square of 1 per row; zero stays zero."""
     size = float(np.prod([int(dim) for dim in (gradient.shape or ())[1:]]))
-    return op.Mul(
-        gradient, op.Div(float(np.sqrt(size)), op.Max(norm, _SMALLEST_NORM))
-    )
+    return op.Mul(gradient, op.Div(float(np.sqrt(size)), op.Max(norm, _SMALLEST_NORM)))
 
 
 def _row_axes(value: Value) -> Sequence[int]:

@@ -3,7 +3,7 @@
 Every transform here is affine, so any sequence of them is one 2×3 matrix per row and step, drawn
 outside the graph; the graph samples the image once, whatever the sequence. Sizes are relative to
 the image, so that they mean the same at 28 and at 512 pixels. Coordinates run from −1 to 1 over
-the image's shorter side, and a matrix maps a point of the view to the point of the image seen there.
+the image's shorter side; a matrix maps a point of the view to the point of the image seen there.
 """
 
 from __future__ import annotations

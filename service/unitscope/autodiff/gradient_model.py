@@ -39,7 +39,9 @@ def gradient_model(model: ModelSource, layer: str | None = None) -> onnx.ModelPr
     )
     values = lower(op, proto, {declared.name: image}, keep=RULES.__contains__)
     for name in {COTANGENT, IMAGE_GRADIENT} & {*values}:
-        raise ModelRejected(f"the model has a tensor called {name!r}; rename it to export a gradient")
+        raise ModelRejected(
+            f"the model has a tensor called {name!r}; rename it to export a gradient"
+        )
     if layer is None:
         activation = find_logits(op.graph.nodes, [values[y.name] for y in proto.graph.output])
     else:

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class EngineSettings:
     """`max_active` requests take turns, `max_queue` more may wait; `threads` 0 = all cores."""
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     max_queue: int = 64
     max_active: int = 16
     max_programs: int = 16
@@ -97,7 +97,7 @@ class Engine:
     def __init__(
         self,
         repository: Repository,
-        settings: EngineSettings = EngineSettings(),  # noqa: B008  frozen
+        settings: EngineSettings = EngineSettings(),
         observer: Observer | None = None,
     ) -> None:
         self.repository = repository

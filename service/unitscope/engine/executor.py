@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -87,7 +85,7 @@ class Executor:
     def step(self, program: Program, ascent: Ascent, number: int, matrices: np.ndarray) -> Outcome:
         """One step upwards, the state staying where it is; `number` counts from 1."""
         binding = program.step.io_binding()
-        spec, device = program.spec, _device(program.step)
+        spec = program.spec
         for name, now, then in zip(spec.state_names, ascent.current, ascent.spare, strict=True):
             binding.bind_ortvalue_input(port(name), now)
             binding.bind_ortvalue_output(port(f"next_{name}"), then)
@@ -112,7 +110,9 @@ class Executor:
 
     def judge(self, program: Program, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the layer's units and logits `[classes]` on a finished picture."""
-        scores, logits = program.judge.run([port("scores"), port("logits")], {port("picture"): pixels[None]})
+        scores, logits = program.judge.run(
+            [port("scores"), port("logits")], {port("picture"): pixels[None]}
+        )
         return scores[0], logits[0]
 
     def _session(self, model: onnx.ModelProto) -> ort.InferenceSession:

@@ -16,7 +16,12 @@ from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode
 from unitscope.engine.plan import Plan
 from unitscope.engine.request import (
-    ClassScore, GradientStatus, Maximization, Metrics, Progress, TrajectoryPoint,
+    ClassScore,
+    GradientStatus,
+    Maximization,
+    Metrics,
+    Progress,
+    TrajectoryPoint,
 )  # fmt: skip
 from unitscope.errors import DeadGradient, NotFinite
 
@@ -110,8 +115,9 @@ class Job:
             return
         if self._redirected_since is not None:
             raise DeadGradient(
-                f"the gradient of unit {self.plan.unit} of layer {self.plan.layer.name!r} is zero and stays "
-                "zero with opened ReLUs; try the layer before the activation, another seed or another unit"
+                f"the gradient of unit {self.plan.unit} of layer {self.plan.layer.name!r} is zero "
+                "and stays zero with opened ReLUs; try the layer before the activation, another "
+                "seed or another unit"
             )
         self._redirected_since, self._dead = self.step, 0
 

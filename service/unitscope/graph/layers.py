@@ -17,7 +17,8 @@ _KINDS = {
     ),
     "pooling": ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"),
     "normalization": (
-        "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN",
+        "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization",
+        "LRN",
     ),
     "sum": ("Add", "Sum"),
     "concatenation": ("Concat",),

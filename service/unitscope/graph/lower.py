@@ -71,9 +71,9 @@ def emitter_for(model: onnx.ModelProto) -> Emitter:
 def lower(
     op: Emitter, model: onnx.ModelProto, inputs: Mapping[str, Value], *, keep: Keep
 ) -> dict[str, Value]:
-    """Emit a standardized `model` with its `emitter_for` onto `inputs`; returns every value by its tensor name.
+    """Emit a standardized `model` onto `inputs`; returns every value by its tensor name.
 
-    Raises ModelRejected naming the node that cannot be emitted.
+    `op` comes from `emitter_for(model)`. Raises ModelRejected naming the node in the way.
     """
     graph = model.graph
     values = {

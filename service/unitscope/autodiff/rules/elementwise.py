@@ -11,9 +11,9 @@ from unitscope.graph.ir import Value
 rules = Rules()
 
 rules.zero(
-    "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil", "Equal", "Floor",
-    "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Round", "Sign",
-    "Xor",
+    "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Ceil", "Equal",
+    "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or",
+    "Round", "Sign", "Xor",
 )  # fmt: skip
 
 
@@ -199,7 +199,8 @@ def cast_like(op: Emitter, dy: Value, y: Value, x: Value, target: Value) -> Cota
 
 @rules.vjp("Dropout", harmless=("seed",))
 def dropout(
-    op: Emitter, dy: Value, y: Value, x: Value, ratio: Value | None = None, training_mode: Value | None = None
+    op: Emitter, dy: Value, y: Value, x: Value,
+    ratio: Value | None = None, training_mode: Value | None = None,
 ) -> Cotangents:  # fmt: skip
     """dx = dy at inference"""
     if training_mode is not None and (training_mode.const is None or training_mode.const.any()):

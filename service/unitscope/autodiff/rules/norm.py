@@ -1,5 +1,6 @@
 """Normalization. GroupNormalization, RMSNormalization and MeanVarianceNormalization are lowered
-to their bodies."""
+to their bodies.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def instance_normalization(
 def lrn(
     op: Emitter, dy: Value, y: Value, x: Value, *, alpha: float, beta: float, bias: float, size: int
 ) -> Cotangents:
-    """y = x / sᵝ with s = bias + α/size · window(x²), so dx = dy / sᵝ − 2αβ/size · x · windowᵀ(dy · y / s)"""
+    """y = x / sᵝ, s = bias + α/n · window(x²): dx = dy / sᵝ − 2αβ/n · x · windowᵀ(dy y / s)"""
     channels = (x.shape or ())[1]
     if not isinstance(channels, int):
         raise Uncovered("a number of channels known only at run time")

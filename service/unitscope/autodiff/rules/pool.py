@@ -103,7 +103,10 @@ def _counts(op: Emitter, window: Window, x: Value, y: Value, *, padded: bool) ->
         op.const(np.ones((1, 1, *window.kernel)), y.dtype),
         strides=list(window.strides),
         dilations=list(window.dilations),
-        pads=[*margins[:rank], *(m + s - 1 for m, s in zip(margins[rank:], window.strides))],
+        pads=[
+            *margins[:rank],
+            *(m + s - 1 for m, s in zip(margins[rank:], window.strides, strict=True)),
+        ],
     )
     return crop_to(op, counts, y, range(2, 2 + rank))
 

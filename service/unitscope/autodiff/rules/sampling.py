@@ -31,14 +31,18 @@ def grid_sample(
     clamped = padding_mode == "border"
     places, shares = [], []
     for row, row_weight in _neighbours(op, rows, height, align_corners, clamped=clamped):
-        for column, column_weight in _neighbours(op, columns, width, align_corners, clamped=clamped):
+        for column, column_weight in _neighbours(
+            op, columns, width, align_corners, clamped=clamped
+        ):
             places.append(op.Add(op.Mul(row, float(width)), column))
             shares.append(op.Mul(row_weight, column_weight))
     flat = op.Reshape(dy, [0, 0, -1])
     updates = op.Concat(*(op.Mul(flat, share) for share in shares), axis=2)
     index = op.Cast(op.Concat(*places, axis=2), to=_INT64)
     zeros = op.Reshape(op.zeros_like(x), [0, 0, -1])
-    dx = op.ScatterElements(zeros, op.Expand(index, op.shape(updates)), updates, axis=2, reduction="add")
+    dx = op.ScatterElements(
+        zeros, op.Expand(index, op.shape(updates)), updates, axis=2, reduction="add"
+    )
     return (op.reshape_like(dx, x),)
 
 

@@ -40,7 +40,7 @@ def concat(op: Emitter, dy: Value, y: Value, *xs: Value, axis: int) -> Cotangent
 
 @rules.vjp("Split", several=True, harmless=("num_outputs",))
 def split(
-    op: Emitter, dys: Cotangents, ys: tuple[Value | None, ...], x: Value, sizes: Value | None = None,
+    op: Emitter, dys: Cotangents, ys: Cotangents, x: Value, sizes: Value | None = None,
     *, axis: int,
 ) -> Cotangents:  # fmt: skip
     """dx = the parts' cotangents side by side, zero for a part without one"""
@@ -76,14 +76,13 @@ def slice_(
     axes: Value | None = None, steps: Value | None = None,
 ) -> Cotangents:  # fmt: skip
     """dx = dy where it was taken from, zero elsewhere"""
-    if starts.const is None or any(v is not None and v.const is None for v in (axes, steps)):
-        raise Uncovered("starts, axes or steps known only at run time")
-    over = range(starts.const.size) if axes is None else np.ravel(axes.const)
-    strides = np.ones(starts.const.size, np.int64) if steps is None else np.ravel(steps.const)
+    begins = _integers(starts, "starts")
+    over = range(len(begins)) if axes is None else _integers(axes, "axes")
+    strides = [1] * len(begins) if steps is None else _integers(steps, "steps")
     if 0 in (dy.shape or ()):
         return (op.zeros_like(x),)
-    for axis, start, step in zip(over, np.ravel(starts.const), strides, strict=True):
-        dy = _unslice(op, dy, x, int(axis) % x.rank, int(start), int(step))
+    for axis, start, step in zip(over, begins, strides, strict=True):
+        dy = _unslice(op, dy, x, axis % x.rank, start, step)
     return (dy,)
 
 
@@ -93,14 +92,13 @@ def pad(
     value: Value | None = None, axes: Value | None = None, *, mode: str,
 ) -> Cotangents:  # fmt: skip
     """dx = dy without the margins; copies in the margins give theirs to what they copied"""
-    if pads.const is None or (axes is not None and axes.const is None):
-        raise Uncovered("pads or axes known only at run time")
-    over = list(range(x.rank)) if axes is None else np.ravel(axes.const).tolist()
-    before, after = np.reshape(pads.const, (2, len(over))).tolist()
-    for axis, begin, end in zip(over, before, after, strict=True):
+    margins = _integers(pads, "pads")
+    over = range(x.rank) if axes is None else _integers(axes, "axes")
+    count = len(over)
+    for axis, begin, end in zip(over, margins[:count], margins[count:], strict=True):
         if begin or end:
             unpadded = _crop if mode == "constant" else _fold_back
-            dy = unpadded(op, dy, x, int(axis) % x.rank, begin, end, mode)
+            dy = unpadded(op, dy, x, axis % x.rank, begin, end, mode)
     return (dy,)
 
 
@@ -141,6 +139,13 @@ def trilu(
     return (op.Trilu(dy, k, upper=upper),)
 
 
+def _integers(value: Value, what: str) -> list[int]:
+    """The content of a constant vector."""
+    if value.const is None:
+        raise Uncovered(f"{what} known only at run time")
+    return [int(item) for item in value.const.ravel()]
+
+
 def _unslice(op: Emitter, dy: Value, x: Value, axis: int, start: int, step: int) -> Value:
     """`dy` along one axis at start, start + step, …, in zeros of the length of `x`."""
     length = op.shape(x, axis, axis + 1)
@@ -172,7 +177,9 @@ def _crop(op: Emitter, dy: Value, x: Value, axis: int, begin: int, end: int, mod
     return dy
 
 
-def _fold_back(op: Emitter, dy: Value, x: Value, axis: int, begin: int, end: int, mode: str) -> Value:
+def _fold_back(
+    op: Emitter, dy: Value, x: Value, axis: int, begin: int, end: int, mode: str
+) -> Value:
     """Each margin element of `dy` added to the element it is a copy of: a 0/1 matrix."""
     length = (x.shape or ())[axis]
     if not isinstance(length, int) or min(begin, end) < 0:

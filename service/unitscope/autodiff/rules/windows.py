@@ -126,9 +126,7 @@ def _same_padding(size: Dim, kernel: int, stride: int, dilation: int) -> int:
     raise Uncovered("auto_pad SAME with a stride over a size known only at run time")
 
 
-def _overhang(
-    size: Dim, count: Dim, stride: int, reach: int, begin: int, end: int
-) -> int | None:
+def _overhang(size: Dim, count: Dim, stride: int, reach: int, begin: int, end: int) -> int | None:
     """How far the last window ends behind the data; None if only the run can tell."""
     if isinstance(size, int) and isinstance(count, int):
         return stride * (count - 1) + reach + 1 - begin - size
@@ -148,7 +146,9 @@ def _mirrored(
     grouped = kernel.reshape(group, outputs // group, inputs, *taps).swapaxes(1, 2)
     turned = grouped.reshape(group * inputs, outputs // group, *taps)
     turned = np.flip(turned, tuple(range(2, turned.ndim)))
-    pads = [reach - pad for reach, pad in zip(window.reach * 2, (*window.begins, *ends), strict=True)]
+    pads = [
+        reach - pad for reach, pad in zip(window.reach * 2, (*window.begins, *ends), strict=True)
+    ]
     dx = op.Conv(
         _without_margin(op, dy, [max(-pad, 0) for pad in pads]),
         op.const(np.ascontiguousarray(turned)),
