@@ -10,6 +10,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 12
 CLASSES = 5
+CARD = f"""
+[model]
+title = "Small"
+license = "none"
+[input]
+layout = "NCHW"
+channels = "RGB"
+height_px = {SIZE}
+width_px = {SIZE}
+mean = [0.5, 0.5, 0.5]
+std = [1.0, 1.0, 1.0]
+[labels]
+names = ["ant", "bee", "cat", "dog", "eel"]
+"""
+"""The card of `small_classifier`."""
 
 
 def model_of(

@@ -1,5 +1,4 @@
 """Both clients give what the engine gives."""
-# ruff: noqa: F811  the fixtures that are imported are also parameters
 
 from __future__ import annotations
 
@@ -10,8 +9,6 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 
-from tests.engine.conftest import model_directory, repository  # noqa: F401  fixtures
-from tests.rpc.conftest import client, live  # noqa: F401  fixtures
 from tests.rpc.live import ENDLESS, LiveServer
 from unitscope.client import AsyncClient, Client
 from unitscope.engine.request import Accepted, Maximization, Progress

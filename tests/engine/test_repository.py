@@ -8,8 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.engine.conftest import CARD
-from tests.models import small_classifier
+from tests.models import CARD, small_classifier
 from unitscope.engine.repository import DEFAULT_MODEL, Repository
 from unitscope.errors import ModelRejected, NotFound
 

@@ -12,8 +12,6 @@ from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGenera
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from tests.engine.conftest import model_directory, repository  # noqa: F401  fixtures
-from tests.rpc.conftest import client, live  # noqa: F401  fixtures
 from tests.rpc.live import LiveServer
 from unitscope._gen.unitscope.v1 import unitscope_service_pb2
 from unitscope.client import Client
@@ -63,7 +61,7 @@ def described(file: FileDescriptor) -> list[FileDescriptorProto]:
 
 
 @pytest.mark.usefixtures("generated")
-def test_node_gets_the_picture(live: LiveServer, client: Client, tmp_path: Path) -> None:  # noqa: F811
+def test_node_gets_the_picture(live: LiveServer, client: Client, tmp_path: Path) -> None:
     picture = tmp_path / "node.png"
     command = ["node", str(HERE / "client.js"), live.target, str(picture)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""Repositories of small models, and engines on them."""
+"""Small models in a repository, engines on them, and one server that tests leave as it was."""
 
 from __future__ import annotations
 
@@ -8,24 +8,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.models import SIZE, small_classifier
+from tests.models import CARD, small_classifier
+from tests.rpc.live import LiveServer, live_server
+from unitscope.client import Client
 from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
-
-CARD = f"""
-[model]
-title = "Small"
-license = "none"
-[input]
-layout = "NCHW"
-channels = "RGB"
-height_px = {SIZE}
-width_px = {SIZE}
-mean = [0.5, 0.5, 0.5]
-std = [1.0, 1.0, 1.0]
-[labels]
-names = ["ant", "bee", "cat", "dog", "eel"]
-"""
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +40,15 @@ def repository(model_directory: Path) -> Repository:
 def engine(repository: Repository) -> Iterator[Engine]:
     with Engine(repository) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def live(repository: Repository) -> Iterator[LiveServer]:
+    with live_server(repository) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def client(live: LiveServer) -> Iterator[Client]:
+    with live.client() as client:
+        yield client
