@@ -42,6 +42,15 @@ def matmul(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     return op.reshape_like(da, a), op.reshape_like(db, b)
 
 
+def along(op: Emitter, value: Value, matrix: Value, axis: int) -> Value:
+    """The product of `matrix` `[n, m]` with one axis of `value` of size n, which becomes m."""
+    if axis == value.rank - 1:
+        return op.MatMul(value, matrix)
+    swap = list(range(value.rank))
+    swap[axis], swap[-1] = swap[-1], swap[axis]
+    return op.Transpose(op.MatMul(op.Transpose(value, perm=swap), matrix), perm=swap)
+
+
 def _transposed(op: Emitter, matrix: Value) -> Value:
     """The last two axes swapped; a constant is transposed here and now."""
     batch = range(matrix.rank - 2)

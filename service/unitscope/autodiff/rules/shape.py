@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.linear import along
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
@@ -185,7 +186,4 @@ def _fold_back(
     if not isinstance(length, int) or min(begin, end) < 0:
         raise Uncovered(f"mode {mode} with negative pads or a size known only at run time")
     copied = np.pad(np.arange(length), (begin, end), mode=mode)  # type: ignore[call-overload]
-    matrix = op.const(np.eye(length)[copied], dy.dtype)
-    swap = list(range(dy.rank))
-    swap[axis], swap[-1] = swap[-1], swap[axis]
-    return op.Transpose(op.MatMul(op.Transpose(dy, perm=swap), matrix), perm=swap)
+    return along(op, dy, op.const(np.eye(length)[copied], dy.dtype), axis)
