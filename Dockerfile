@@ -7,12 +7,13 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 WORKDIR /source
-RUN python3 -m venv /opt/unitscope
-COPY requirements/runtime.txt requirements/runtime.txt
-RUN /opt/unitscope/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+RUN python3 -m venv /opt/build && python3 -m venv /opt/unitscope
+COPY requirements/build.txt requirements/runtime.txt requirements/
+RUN /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+    && /opt/unitscope/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY service service
-RUN /opt/unitscope/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/unitscope/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM ${BASE_IMAGE}

@@ -36,9 +36,10 @@ image-check: $(VENV)/.dev ## build the container image without an engine and ask
 	deploy/check_image.sh
 
 lock: ## resolve the requirement files anew (needs uv)
-	$(LOCK) pyproject.toml --extra cpu --group build -o requirements/runtime.txt
-	$(LOCK) pyproject.toml --extra gpu --group build -o requirements/gpu.txt
-	$(LOCK) pyproject.toml --extra cpu --group build --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra cpu -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra gpu -o requirements/gpu.txt
+	$(LOCK) pyproject.toml --extra cpu --group dev --group build -o requirements/dev.txt
+	$(LOCK) --group build -o requirements/build.txt
 	$(LOCK) --group generate -o requirements/generate.txt
 
 clean:
@@ -48,13 +49,15 @@ $(VENV)/.python:
 	sh scripts/make_venv.sh $(VENV)
 	touch $@
 
-$(VENV)/.runtime: $(VENV)/.python requirements/runtime.txt pyproject.toml
+$(VENV)/.runtime: $(VENV)/.python requirements/runtime.txt requirements/build.txt pyproject.toml
 	$(PIP) install --require-hashes -r requirements/runtime.txt
+	$(PIP) install --require-hashes -r requirements/build.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt tests/node/package-lock.json
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	if command -v npm >/dev/null; then cd tests/node && npm ci --ignore-scripts --silent; fi
 	touch $@
 
 # An environment of its own: the generator needs an older protobuf than the package may have.

@@ -52,7 +52,6 @@ REFUSED_OPEN = {
     ("ConvTranspose", "an output_shape over sizes"),
     ("GridSample", "an image whose size is known only at run time"),
     ("GridSample", "mode "),
-    ("Resize", "keep_aspect_ratio_policy="),
     ("LRN", "a number of channels known only at run time"),
     ("LpPool", "a number of channels known only at run time"),
     ("Resize", "keep_aspect_ratio_policy="),

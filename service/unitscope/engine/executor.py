@@ -68,6 +68,7 @@ class Executor:
     """
 
     def __init__(self, *, threads: int = 0) -> None:
+        ort.disable_telemetry_events()
         self._options = ort.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = _FATAL_ONLY

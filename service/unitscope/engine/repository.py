@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -92,51 +93,57 @@ class LoadedModel:
         return self.labels[unit] if named else ""
 
 
+@dataclass(slots=True)
+class _Entry:
+    """A file and what came of loading it; `lock` lets one thread load while others serve."""
+
+    path: Path
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    model: LoadedModel | None = None
+    refusal: ModelRejected | None = None
+
+    def load(self) -> LoadedModel:
+        with self.lock:
+            if self.model is None and self.refusal is None:
+                try:
+                    self.model = load_model(self.path)
+                except ModelRejected as error:
+                    self.refusal = error
+            if self.model is None:
+                raise copy(self.refusal) from self.refusal  # type: ignore[misc]  # one is set
+            return self.model
+
+
 class Repository:
     """Models by name, loaded when first asked for and kept. Safe to use from several threads."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self.default_name = DEFAULT_MODEL
-        self._paths = {DEFAULT_MODEL: _embedded_model()}
-        self._loaded: dict[str, LoadedModel] = {}
-        self._errors: dict[str, ModelRejected] = {}
-        self._lock = threading.Lock()
+        self._entries = {DEFAULT_MODEL: _Entry(_embedded_model())}
         if directory is not None:
             if not directory.is_dir():
                 raise NotFound("model directory", str(directory), [])
-            self._paths |= {path.stem: path for path in sorted(directory.glob("*.onnx"))}
+            self._entries |= {path.stem: _Entry(path) for path in sorted(directory.glob("*.onnx"))}
 
     def names(self) -> tuple[str, ...]:
         """All names, the default model first."""
-        return tuple(self._paths)
+        return tuple(self._entries)
 
     def loaded_count(self) -> int:
         """How many models are in memory."""
-        return len(self._loaded)
+        return sum(entry.model is not None for entry in list(self._entries.values()))
 
     def add(self, path: Path) -> LoadedModel:
-        """Add the file at `path` under its stem and load it."""
-        with self._lock:
-            self._paths[path.stem] = path
-            self._loaded.pop(path.stem, None)
-            self._errors.pop(path.stem, None)
+        """Add the file at `path` under its stem, in place of one of that name, and load it."""
+        self._entries[path.stem] = _Entry(path)
         return self.get(path.stem)
 
     def get(self, name: str = "") -> LoadedModel:
         """The model called `name` ("" = default); raises NotFound or ModelRejected."""
         name = name or self.default_name
-        with self._lock:
-            if name not in self._paths:
-                raise NotFound("model", name, self._paths)
-            if name in self._errors:
-                raise self._errors[name]
-            if name not in self._loaded:
-                try:
-                    self._loaded[name] = load_model(name, self._paths[name])
-                except ModelRejected as error:
-                    self._errors[name] = error
-                    raise
-            return self._loaded[name]
+        if name not in self._entries:
+            raise NotFound("model", name, self._entries)
+        return self._entries[name].load()
 
     def info(self, name: str) -> ModelInfo:
         """What is known of a model; a broken file is described, not raised."""
@@ -146,7 +153,7 @@ class Repository:
             return ModelInfo(name=name or self.default_name, error=str(error))
 
 
-def load_model(name: str, path: Path) -> LoadedModel:
+def load_model(path: Path) -> LoadedModel:
     """Load, lower and catalogue the model at `path`, and make sure its logits can be climbed.
 
     Raises ModelRejected naming the node and operator that stand in the way.
@@ -169,9 +176,9 @@ def load_model(name: str, path: Path) -> LoadedModel:
     class_count = find_layer(layers, logits.name).unit_count
     if card.labels and len(card.labels) != class_count:
         raise ModelRejected(
-            f"the card of {name!r} has {len(card.labels)} labels for {class_count} classes"
+            f"the card of {path.stem!r} has {len(card.labels)} labels for {class_count} classes"
         )
-    info = _info(name, subject, class_count, len(layers))
+    info = _info(path.stem, subject, class_count, len(layers))
     return LoadedModel(info, subject, layers, _downstream(nodes, logits))
 
 

@@ -46,6 +46,8 @@ def along(op: Emitter, value: Value, matrix: Value, axis: int) -> Value:
     """The product of `matrix` `[n, m]` with one axis of `value` of size n, which becomes m."""
     if axis == value.rank - 1:
         return op.MatMul(value, matrix)
+    if axis == value.rank - 2:
+        return op.MatMul(_transposed(op, matrix), value)
     swap = list(range(value.rank))
     swap[axis], swap[-1] = swap[-1], swap[axis]
     return op.Transpose(op.MatMul(op.Transpose(value, perm=swap), matrix), perm=swap)
