@@ -26,7 +26,8 @@ MAX_FOLDED_ELEMENTS = 1 << 26
 _MAX_SHAPE_DATA = 4096
 _POOLS = {"AveragePool", "LpPool", "MaxPool"}
 _NEVER_FOLDED = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
-                 "Bernoulli", "Multinomial", "If", "Loop", "Scan"}  # fmt: skip
+                 "Bernoulli", "Multinomial", "If", "Loop", "Scan",
+                 "Resize"}  # fmt: skip  # its rounding is the runtime's own
 
 
 class EmitOne(Protocol):
