@@ -17,12 +17,14 @@ from unitscope.engine.repository import Repository
 
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`small` with a card, `bare` and `grey` without, `dead`, and two broken files."""
+    """`small` with a card, others without, `dead`, and two broken files."""
     directory = tmp_path_factory.mktemp("models")
     onnx.save(small_classifier(), directory / "small.onnx")
     (directory / "small.toml").write_text(CARD)
     onnx.save(small_classifier(seed=1), directory / "bare.onnx")
     onnx.save(small_classifier(channels=1), directory / "grey.onnx")
+    onnx.save(small_classifier(layout="NHWC", batch=1), directory / "nhwc.onnx")
+    onnx.save(small_classifier(channels=13), directory / "bands.onnx")
     onnx.save(small_classifier(dead=True), directory / "dead.onnx")
     (directory / "text.onnx").write_text("not a model")
     blocked = small_classifier()

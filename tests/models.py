@@ -48,7 +48,14 @@ def model_of(
     return model
 
 
-def small_classifier(*, seed: int = 0, channels: int = 3, dead: bool = False) -> onnx.ModelProto:
+def small_classifier(
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    dead: bool = False,
+    layout: str = "NCHW",
+    batch: int | str = "N",
+) -> onnx.ModelProto:
     """Conv, Relu, pooling, Gemm, Softmax with random weights; `dead`: its ReLU never fires."""
     rng = np.random.default_rng(seed)
     weights = {
@@ -69,4 +76,8 @@ def small_classifier(*, seed: int = 0, channels: int = 3, dead: bool = False) ->
         helper.make_node("Gemm", ["flat", "fc.weight", "fc.bias"], ["logits"], name="/fc/Gemm"),
         helper.make_node("Softmax", ["logits"], ["output"], axis=1),
     ]
-    return model_of(nodes, weights, image=("N", channels, SIZE, SIZE))
+    if layout == "NCHW":
+        return model_of(nodes, weights, image=(batch, channels, SIZE, SIZE))
+    nodes[0].input[0] = "turned"
+    turn = helper.make_node("Transpose", ["image"], ["turned"], perm=[0, 3, 1, 2])
+    return model_of([turn, *nodes], weights, image=(batch, SIZE, SIZE, channels))

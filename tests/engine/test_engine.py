@@ -66,6 +66,9 @@ def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: En
         {"parameterization": "pixel", "optimizer": "gradient_ascent"},
         {"image_format": "jpeg"},
         {"model": "grey"},
+        {"model": "nhwc"},
+        {"model": "bands"},
+        {"model": "bands", "parameterization": "pixel", "image_format": "webp"},
     ],
     ids=str,
 )
