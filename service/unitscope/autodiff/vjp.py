@@ -44,11 +44,16 @@ def differentiate(
 
 
 def active_values(nodes: list[Node], wrt: Value, rules: Rules) -> set[Value]:
-    """The float values that `wrt` can move: reached from it, not only through zero derivatives."""
+    """The values that `wrt` can move: reached from it, not only through zero derivatives.
+
+    Integers of an operator with a rule (indices, a cast) carry nothing. Those of an operator
+    without one (a quantizer) do: the walk must not lose that path, but refuse it.
+    """
     active = {wrt}
     for node in nodes:
         if not rules.is_zero(node.op_type) and any(x in active for x in node.inputs):
-            active.update(y for y in node.outputs if y is not None and y.is_float)
+            known = node.op_type in rules
+            active.update(y for y in node.outputs if y is not None and (y.is_float or not known))
     return active
 
 
