@@ -59,6 +59,13 @@ def test_logits_are_what_is_squashed_at_the_end(last: str) -> None:
     assert find_logits(graph.nodes, [values["output"]]) is values["logits"]
 
 
+def test_logits_of_an_old_model_are_a_tensor_of_its_own() -> None:
+    model = small_classifier()
+    model.opset_import[0].version = 11
+    graph, values = lowered(model)
+    assert find_logits(graph.nodes, [values["output"]]) is values["logits"]
+
+
 def test_without_squashing_the_output_is_the_logits() -> None:
     model = small_classifier()
     model.graph.node[-1].CopyFrom(helper.make_node("Identity", ["logits"], ["output"]))

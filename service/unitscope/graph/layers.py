@@ -36,6 +36,8 @@ _UNCHANGED = {
     "Transpose",
     "Dropout",
 }
+_INSERTED = "_v_"
+"""How ONNX's version converter calls its own tensors: before opset 13 a Softmax flattened."""
 _SQUASHING = {"Softmax", "LogSoftmax", "Sigmoid", "Hardmax"}
 
 
@@ -107,9 +109,12 @@ def find_logits(nodes: Sequence[Node], outputs: Sequence[Value]) -> Value:
     value: Value | None = output
     while value in producers and producers[value].op_type in _UNCHANGED:
         value = producers[value].inputs[0]
-    if value in producers and producers[value].op_type in _SQUASHING:
-        return producers[value].inputs[0] or output
-    return output
+    if value not in producers or producers[value].op_type not in _SQUASHING:
+        return output
+    logits = producers[value].inputs[0] or output
+    if logits in producers and logits.name.startswith(_INSERTED):
+        return producers[logits].inputs[0] or output
+    return logits
 
 
 def _has_units(value: Value) -> bool:
