@@ -35,7 +35,7 @@ pytestmark = [
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 TOLERANCE = 1e-3
-PICTURES = 8
+PICTURES = 16
 OPEN_SIZES = {0: 1, 2: 48, 3: 192}
 """What stands for a size that a model leaves open, by axis."""
 
