@@ -25,7 +25,8 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(small_classifier(channels=1), directory / "grey.onnx")
     onnx.save(small_classifier(layout="NHWC", batch=1), directory / "nhwc.onnx")
     onnx.save(small_classifier(channels=13), directory / "bands.onnx")
-    onnx.save(small_classifier(dead=True), directory / "dead.onnx")
+    onnx.save(small_classifier(relus="asleep"), directory / "asleep.onnx")
+    onnx.save(small_classifier(relus="dead"), directory / "dead.onnx")
     (directory / "text.onnx").write_text("not a model")
     blocked = small_classifier()
     blocked.graph.node[1].op_type = "Floor"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -52,15 +52,20 @@ def small_classifier(
     *,
     seed: int = 0,
     channels: int = 3,
-    dead: bool = False,
+    relus: Literal["awake", "asleep", "dead"] = "awake",
     layout: str = "NCHW",
     batch: int | str = "N",
 ) -> onnx.ModelProto:
-    """Conv, Relu, pooling, Gemm, Softmax with random weights; `dead`: its ReLU never fires."""
+    """Conv, Relu, pooling, Gemm, Softmax with random weights.
+
+    `relus`: "asleep" is off on a grey image, "dead" on every image.
+    """
     rng = np.random.default_rng(seed)
+    kernel = rng.standard_normal((4, channels, 3, 3)).astype(np.float32) * 0.3
+    bias = {"awake": 0.1, "asleep": -0.5 - kernel.sum((1, 2, 3)) / 2, "dead": -100.0}[relus]
     weights = {
-        "conv.weight": rng.standard_normal((4, channels, 3, 3)).astype(np.float32) * 0.3,
-        "conv.bias": np.full(4, -100.0 if dead else 0.1, np.float32),
+        "conv.weight": kernel,
+        "conv.bias": np.broadcast_to(bias, 4).astype(np.float32),
         "fc.weight": rng.standard_normal((4, CLASSES)).astype(np.float32),
         "fc.bias": np.zeros(CLASSES, np.float32),
     }

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
+import unitscope
 from tests.models import SIZE, small_classifier
 from unitscope.cli import main
 
@@ -97,6 +98,12 @@ def test_layers_and_models_are_listed(
     status, printed, _ = run(monkeypatch, capsys, "models", "--models", model.parent, "--json")
     assert status == 0
     assert [info["name"] for info in json.loads(printed)] == ["squeezenet1_1", "small"]
+
+
+def test_the_version_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, capsys, "--version")[:2] == (0, f"{unitscope.__version__}\n")
 
 
 def test_export_gradient_writes_a_model_that_runs(

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from importlib.metadata import version as unitscope_version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +28,10 @@ from unitscope.errors import InvalidRequest, UnitscopeError
 from unitscope.rpc import server
 
 app = typer.Typer(
+    invoke_without_command=True,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="The picture that a unit of any ONNX classifier prefers.",
 )
 _screen = Console(stderr=True)
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -44,6 +45,16 @@ ServerOption = Annotated[
     typer.Option(help="HOST:PORT of a running server; without it, work is done in this process."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """The picture that a unit of any ONNX classifier prefers."""
+    if version:
+        typer.echo(unitscope_version("unitscope"))
+        raise typer.Exit
 
 
 @app.command("maximize")

@@ -77,8 +77,16 @@ def test_options_ascend(engine: Engine, options: dict[str, Any]) -> None:
     assert metrics.activation_end > metrics.activation_start
 
 
-def test_a_unit_behind_dead_relus_ends_with_a_reason(engine: Engine) -> None:
-    ticket = engine.submit(MaximizeRequest(unit=1, model="dead", steps=64))
+@pytest.mark.parametrize("layer", ["", "relu_out"])
+def test_a_sleeping_unit_is_woken(engine: Engine, layer: str) -> None:
+    metrics = engine.submit(request(model="asleep", layer=layer, steps=64)).result().metrics
+    assert metrics.gradient_status == "redirected"
+    assert metrics.activation_end > metrics.activation_start
+
+
+@pytest.mark.parametrize("steps", [1, 64, 200])
+def test_a_unit_behind_dead_relus_ends_with_a_reason(engine: Engine, steps: int) -> None:
+    ticket = engine.submit(MaximizeRequest(unit=1, model="dead", steps=steps))
     with pytest.raises(DeadGradient, match="unit 1 of layer 'fc'"):
         ticket.result()
 

@@ -28,8 +28,10 @@ from unitscope.errors import DeadGradient, NotFinite
 TRAJECTORY_POINTS = 16
 DEAD_STEPS = 3
 """So many steps with an exactly zero gradient, and it counts as dead."""
-REDIRECTED_STEPS = 16
-"""Length of the warm-up with opened ReLUs (Lucid's number)."""
+WARM_UP_STEPS = 16
+"""Length of a warm-up with opened ReLUs (Lucid's number)."""
+MAX_WARM_UPS = 4
+"""A unit that is still dead after so many does not wake."""
 _TOP = 5
 
 
@@ -58,8 +60,10 @@ class Job:
         self.program: Program | None = None
         self._ascent: Ascent | None = None
         self._trajectory: list[TrajectoryPoint] = []
-        self._dead = 0
-        self._redirected_since: int | None = None
+        self._alive = False
+        self._zeros = 0
+        self._warm_ups = 0
+        self._warm_until = 0
         self._gradient_norm = 0.0
 
     @property
@@ -70,8 +74,7 @@ class Job:
     @property
     def redirecting(self) -> bool:
         """True while dead ReLUs are to be opened: the engine runs the redirected program."""
-        since = self._redirected_since
-        return since is not None and self.step < since + REDIRECTED_STEPS
+        return self.step < self._warm_until
 
     def advance(self, executor: Executor, program: Program) -> Maximization | None:
         """Take one step; returns the result after the last. Raises DeadGradient."""
@@ -92,10 +95,12 @@ class Job:
                 f"{outcome.gradient_norm}; the model overflows on this image"
             )
         self._gradient_norm = outcome.gradient_norm
-        self._watch_gradient(outcome.gradient_norm)
+        self._watch_gradient(outcome.gradient_norm, redirected=program.spec.redirect)
         self._report(executor, program, ascent, outcome.activation)
         if self.remaining:
             return None
+        if not self._alive:
+            raise self._dead()
         return self._finish(executor, program, ascent)
 
     def _start(self, executor: Executor, program: Program) -> Ascent:
@@ -108,18 +113,24 @@ class Job:
         self._measure(executor, program, self._ascent)
         return self._ascent
 
-    def _watch_gradient(self, norm: float) -> None:
-        """Notice a dead gradient: open the ReLUs once, then give up with a reason."""
-        self._dead = self._dead + 1 if norm == 0.0 else 0
-        if self._dead < DEAD_STEPS or self.step > REDIRECTED_STEPS + 2 * DEAD_STEPS:
+    def _watch_gradient(self, norm: float, *, redirected: bool) -> None:
+        """Notice a gradient that is dead from the start: open the ReLUs, or give up."""
+        self._alive = self._alive or (norm > 0.0 and not redirected)
+        self._zeros = self._zeros + 1 if norm == 0.0 else 0
+        if self._alive or self._zeros < DEAD_STEPS:
             return
-        if self._redirected_since is not None:
-            raise DeadGradient(
-                f"the gradient of unit {self.plan.unit} of layer {self.plan.layer.name!r} is zero "
-                "and stays zero with opened ReLUs; try the layer before the activation, another "
-                "seed or another unit"
-            )
-        self._redirected_since, self._dead = self.step, 0
+        if redirected or self._warm_ups == MAX_WARM_UPS:
+            raise self._dead()
+        self._warm_ups += 1
+        self._warm_until = self.step + WARM_UP_STEPS
+        self._zeros = 0
+
+    def _dead(self) -> DeadGradient:
+        return DeadGradient(
+            f"the gradient of unit {self.plan.unit} of layer {self.plan.layer.name!r} is zero "
+            f"and stays zero after {self._warm_ups} warm-ups with opened ReLUs; try the layer "
+            "before the activation, another seed or another unit"
+        )
 
     def _report(
         self, executor: Executor, program: Program, ascent: Ascent, activation: float
@@ -156,7 +167,7 @@ class Job:
 
     def _metrics(self, scores: np.ndarray, logits: np.ndarray, seconds: float) -> Metrics:
         plan, info = self.plan, self.plan.model.info
-        status: GradientStatus = "ok" if self._redirected_since is None else "redirected"
+        status: GradientStatus = "redirected" if self._warm_ups else "ok"
         end = float(scores[plan.unit])
         assert info.preprocessing is not None
         return Metrics(

@@ -52,7 +52,13 @@ def shrink(op: Emitter, dy: Value, y: Value, x: Value, *, lambd: float) -> Cotan
 def clip(
     op: Emitter, dy: Value, y: Value, x: Value, low: Value | None = None, high: Value | None = None
 ) -> Cotangents:
-    """dx = dy where low ≤ x ≤ high, which is where y = x"""
+    """dx = dy where x is between the bounds, which is where y = x
+
+    ReLU6 has a form of its own that keeps ONNX Runtime's blocked layout; at a bound it is 0.
+    """
+    if _scalar(low) == 0 and (ceiling := _scalar(high)) is not None and y.dtype.itemsize >= 4:
+        headroom = op.HardSigmoid(y, alpha=-1 / ceiling, beta=1.0)
+        return (op.Mul(dy, positive(op, op.Mul(y, headroom))),)
     return (where(op, op.Equal(x, y), dy, times=dy),)
 
 
@@ -179,3 +185,8 @@ def _bent(op: Emitter, dy: Value, x: Value, above: float, below: Value) -> Value
 def _inside(op: Emitter, y: Value) -> Value:
     """1 where 0 < y < 1, else 0"""
     return where(op, op.And(op.Greater(y, 0.0), op.Less(y, 1.0)), y)
+
+
+def _scalar(bound: Value | None) -> float | None:
+    """The content of a constant bound."""
+    return None if bound is None or bound.const is None else float(bound.const.item())
