@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,7 +107,23 @@ class Emitter:
         """`value` in the shape of `like`, which has as many elements."""
         if value.shape == like.shape and value.shape is not None:
             return value
-        return self.Reshape(value, self._target(like))
+        return self.shaped(self.Reshape(value, self._target(like)), like)
+
+    def expand_like(self, value: Value, like: Value) -> Value:
+        """`value` broadcast to the shape of `like`."""
+        if value.shape == like.shape and value.shape is not None:
+            return value
+        return self.shaped(self.Expand(value, self.shape(like)), like)
+
+    def shaped(self, value: Value, like: Value) -> Value:
+        """`value`, known to have the shape of `like` where inference cannot see it."""
+        if value.shape == like.shape or value.const is not None:
+            return value
+        known = replace(value, shape=like.shape)
+        node = self.graph.nodes[-1]
+        if node.outputs == (value,):
+            self.graph.nodes[-1] = replace(node, outputs=(known,))
+        return known
 
     def sum_to(self, value: Value, like: Value) -> Value:
         """`value` summed over the axes along which `like` was broadcast to reach its shape."""
@@ -123,7 +140,7 @@ class Emitter:
     def zeros_like(self, value: Value) -> Value:
         """Zeros in the shape and element type of `value`."""
         zero = numpy_helper.from_array(np.zeros(1, value.dtype))
-        return self.ConstantOfShape(self.shape(value), value=zero)
+        return self.shaped(self.ConstantOfShape(self.shape(value), value=zero), value)
 
     def _target(self, like: Value) -> Operand:
         unknown = [dim for dim in like.shape or () if isinstance(dim, str)]
@@ -140,7 +157,7 @@ class Emitter:
         )
         axes = self.Reshape(self.NonZero(grown), [-1])
         summed = self.ReduceSum(value, axes, keepdims=1, noop_with_empty_axes=1)
-        return self.Reshape(summed, self.shape(like))
+        return self.shaped(self.Reshape(summed, self.shape(like)), like)
 
     def _operands(self, inputs: Sequence[Operand]) -> list[Value | None]:
         values = [item for item in inputs if isinstance(item, Value)]

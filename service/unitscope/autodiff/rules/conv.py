@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
-from unitscope.autodiff.rules.windows import Ints, Window, scatter_windows, shaped, window_of
+from unitscope.autodiff.rules.windows import Ints, Window, scatter_windows, window_of
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
@@ -42,7 +42,7 @@ def conv_transpose(
     size = [*range(2, x.rank)]
     if any(extra >= s for extra, s in zip(output_padding or [], window.strides, strict=False)):
         dx = op.Slice(dx, [0] * len(size), op.shape(x, start=2), size)
-    return (shaped(dx, x),)
+    return (op.shaped(dx, x),)
 
 
 def _padded_to_output(

@@ -20,7 +20,7 @@ def gather(
     before, after = op.shape(data, end=axis), op.shape(data, start=axis + 1)
     rows = op.Reshape(dy, op.Concat(before, [-1], after, axis=0))
     along = op.Reshape(indices, [-1, *[1] * (data.rank - axis - 1)])
-    places = op.Expand(along, op.shape(rows))
+    places = op.expand_like(along, rows)
     return (op.ScatterElements(op.zeros_like(data), places, rows, axis=axis, reduction="add"),)
 
 
@@ -36,9 +36,20 @@ def gather_elements(
 def gather_nd(
     op: Emitter, dy: Value, y: Value, data: Value, indices: Value, *, batch_dims: int
 ) -> Cotangents:
-    """ddata = dy added up at `indices`"""
+    """ddata = dy added up at `indices`
+
+    Not by ScatterND: ONNX Runtime's adds from several threads at once and loses some.
+    """
     full = _with_batch_indices(op, indices, batch_dims)
-    return (op.ScatterND(op.zeros_like(data), full, dy, reduction="add"),)
+    depth = (full.shape or ())[-1]
+    if not isinstance(depth, int):
+        raise Uncovered("indices whose length is known only at run time")
+    width = op.ReduceProd(op.shape(data, start=depth), keepdims=1)
+    rows = op.Reshape(dy, op.Concat([-1], width, axis=0))
+    zeros = op.Reshape(op.zeros_like(data), op.Concat([-1], width, axis=0))
+    places = op.expand_like(op.Reshape(_row_numbers(op, full, data), [-1, 1]), rows)
+    dx = op.ScatterElements(zeros, places, rows, axis=0, reduction="add")
+    return (op.reshape_like(dx, data),)
 
 
 @rules.vjp("ScatterElements")
@@ -85,3 +96,14 @@ def _with_batch_indices(op: Emitter, indices: Value, batch_dims: int) -> Value:
         raise Uncovered("batch_dims over sizes known only at run time")
     own = np.stack(np.meshgrid(*(np.arange(n) for n in sizes[:-1]), indexing="ij"), axis=-1)
     return op.Concat(own[..., :batch_dims], indices, axis=-1)
+
+
+def _row_numbers(op: Emitter, indices: Value, data: Value) -> Value:
+    """Where `indices` `[..., k]` point in `data` with its first k axes laid out as one."""
+    depth = int((indices.shape or ())[-1])
+    sizes = op.shape(data, end=depth)
+    steps = [
+        op.ReduceProd(op.shape(data, start=k + 1, end=depth), keepdims=1) for k in range(depth)
+    ]
+    counted = op.Where(op.Less(indices, np.int64(0)), op.Add(indices, sizes), indices)
+    return op.ReduceSum(op.Mul(counted, op.Concat(*steps, axis=0)), [-1], keepdims=0)

@@ -64,7 +64,7 @@ def global_lp_pool(op: Emitter, dy: Value, y: Value, x: Value, *, p: int) -> Cot
 def global_average_pool(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     """dx = dy / (H · W)"""
     count = op.Cast(op.ReduceProd(op.shape(x, start=2), keepdims=0), to=dy.elem_type)
-    return (op.Expand(op.Div(dy, count), op.shape(x)),)
+    return (op.expand_like(op.Div(dy, count), x),)
 
 
 @rules.vjp("GlobalMaxPool")

@@ -19,7 +19,7 @@ def reduce_sum(
 ) -> Cotangents:  # fmt: skip
     """dx = dy, repeated"""
     over = _axes(x, axes, noop_with_empty_axes)
-    return (op.Expand(_kept(op, dy, over, keepdims), op.shape(x)),)
+    return (op.expand_like(_kept(op, dy, over, keepdims), x),)
 
 
 @rules.vjp("ReduceMean")
@@ -30,7 +30,7 @@ def reduce_mean(
     """dx = dy / n, repeated"""
     over = _axes(x, axes, noop_with_empty_axes)
     share = op.Div(_kept(op, dy, over, keepdims), _count(op, x, over))
-    return (op.Expand(share, op.shape(x)),)
+    return (op.expand_like(share, x),)
 
 
 @rules.vjp("ReduceMax", "ReduceMin")
@@ -88,7 +88,7 @@ def reduce_log_sum(
 ) -> Cotangents:  # fmt: skip
     """dx = dy / eʸ, repeated"""
     over = _axes(x, axes, noop_with_empty_axes)
-    return (op.Expand(_kept(op, op.Div(dy, op.Exp(y)), over, keepdims), op.shape(x)),)
+    return (op.expand_like(_kept(op, op.Div(dy, op.Exp(y)), over, keepdims), x),)
 
 
 @rules.vjp("ReduceLogSumExp")

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.autodiff.rules.linear import along
-from unitscope.autodiff.rules.windows import Ints, shaped
+from unitscope.autodiff.rules.windows import Ints
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
@@ -44,7 +44,7 @@ def resize(
         factor = op.Concat(np.ones(3, np.float32), scale, axis=0) if scale else None
         (matrix,) = op.emit("Resize", [_identity(op, x, axis), frame, factor, target], attributes)
         dx = along(op, dx, op.Transpose(op.Squeeze(matrix, [1, 2]), perm=[1, 0]), axis)
-    return (shaped(dx, x),)
+    return (op.shaped(dx, x),)
 
 
 def _at(op: Emitter, values: Value | None, index: int) -> Value | None:

@@ -40,9 +40,7 @@ def grid_sample(
     updates = op.Concat(*(op.Mul(flat, share) for share in shares), axis=2)
     index = op.Cast(op.Concat(*places, axis=2), to=_INT64)
     zeros = op.Reshape(op.zeros_like(x), [0, 0, -1])
-    dx = op.ScatterElements(
-        zeros, op.Expand(index, op.shape(updates)), updates, axis=2, reduction="add"
-    )
+    dx = op.ScatterElements(zeros, op.expand_like(index, updates), updates, axis=2, reduction="add")
     return (op.reshape_like(dx, x),)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def scatter_windows(
         ],
     )
     open_axes = [2 + i for i, over in enumerate(overhangs) if over is None]
-    return shaped(crop_to(op, dx, like, open_axes), like)
+    return op.shaped(crop_to(op, dx, like, open_axes), like)
 
 
 def crop_to(op: Emitter, value: Value, like: Value, axes: Ints) -> Value:
@@ -109,11 +109,6 @@ def crop_to(op: Emitter, value: Value, like: Value, axes: Ints) -> Value:
         return value
     ends = op.Gather(op.shape(like), np.array(axes, np.int64), axis=0)
     return op.Slice(value, [0] * len(axes), ends, list(axes))
-
-
-def shaped(value: Value, like: Value) -> Value:
-    """`value`, known to have the shape of `like` where inference cannot see it."""
-    return replace(value, shape=like.shape)
 
 
 def _same_padding(size: Dim, kernel: int, stride: int, dilation: int) -> int:
@@ -156,7 +151,7 @@ def _mirrored(
         dilations=list(window.dilations),
         pads=[max(pad, 0) for pad in pads],
     )
-    return shaped(dx, like)
+    return op.shaped(dx, like)
 
 
 def _without_margin(op: Emitter, value: Value, margins: Ints) -> Value:
