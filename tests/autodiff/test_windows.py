@@ -11,57 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
-from unitscope.autodiff.rules import RULES
-from unitscope.autodiff.vjp import differentiate
+from tests.autodiff.transposes import OPEN, Array, assert_transpose, gradient
 from unitscope.errors import ModelRejected
-from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Graph
 
-Array = np.ndarray[Any, np.dtype[np.float32]]
 RNG = np.random.default_rng(0)
-OPEN = [(), (0,), (0, 2, 3)]
-"""Axes whose size only the run tells."""
-
-
-def gradient(
-    operator: str,
-    x: Array,
-    weights: Sequence[np.ndarray[Any, Any]] = (),
-    *,
-    opened: Sequence[int] = (),
-    opset: int = 18,
-    threads: int = 0,
-    **attributes: Any,
-) -> tuple[Array, Array, Array]:
-    """The output of the operator, a cotangent and the gradient, by ONNX Runtime."""
-    op = Emitter(Graph(opset))
-    shape = [f"d{axis}" if axis in opened else size for axis, size in enumerate(x.shape)]
-    image = op.graph.add_input("x", np.float32, shape)
-    (output, *_) = op.emit(operator, [image, *weights], attributes)
-    cotangent = op.graph.add_input("dy", np.float32, output.shape or ())
-    dx = differentiate(op, output=output, wrt=image, cotangent=cotangent, rules=RULES)
-    assert dx.shape == image.shape
-    y = run(op, [output], {"x": x}, threads)[0]
-    dy: Array = np.asarray(np.random.default_rng(1).standard_normal(y.shape), np.float32)
-    return y, dy, run(op, [dx], {"x": x, "dy": dy}, threads)[0]
-
-
-def run(op: Emitter, outputs: list[Any], feeds: dict[str, Array], threads: int) -> list[Array]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    inputs = [value for value in op.graph.inputs if value.name in feeds]
-    model = op.graph.to_model(outputs, inputs=inputs).SerializeToString()
-    return [np.asarray(result) for result in ort.InferenceSession(model, options).run(None, feeds)]
-
-
-def assert_transpose(x: Array, y: Array, dy: Array, dx: Array) -> None:
-    assert dx.shape == x.shape
-    forth, back = np.vdot(dy, y), np.vdot(dx, x)
-    size = np.linalg.norm(dy) * np.linalg.norm(y)
-    assert float(forth) == pytest.approx(float(back), abs=1e-5 * float(size))
 
 
 def weights(*shape: int) -> Array:
@@ -73,7 +28,9 @@ def weights(*shape: int) -> Array:
 @pytest.mark.parametrize(
     ("stride", "dilation", "group"), list(itertools.product((1, 2, 3), (1, 2), (1, 2)))
 )
-def test_conv(stride: int, dilation: int, group: int, pads: list[int], opened: list[int]) -> None:
+def test_conv(
+    stride: int, dilation: int, group: int, pads: list[int], opened: Sequence[int]
+) -> None:
     x = RNG.standard_normal((2, 4, 7, 6)).astype(np.float32)
     found = gradient(
         "Conv", x, [weights(4, 4 // group, 3, 2)], opened=opened, strides=[stride] * 2,
@@ -114,7 +71,12 @@ def test_auto_pad_needs_the_size_for_a_stride() -> None:
     ],
 )
 def test_conv_transpose(
-    stride: int, padding: list[int], dilation: int, group: int, pads: list[int], opened: list[int]
+    stride: int,
+    padding: list[int],
+    dilation: int,
+    group: int,
+    pads: list[int],
+    opened: Sequence[int],
 ) -> None:
     x = RNG.standard_normal((2, 4, 4, 3)).astype(np.float32)
     found = gradient(
@@ -152,7 +114,7 @@ def test_conv_transpose_to_a_size(size: list[int], auto_pad: str) -> None:
 )
 def test_average_pool(
     kernel: int, stride: int, pads: list[int], ceil_mode: int, padded: int, opset: int,
-    opened: list[int],
+    opened: Sequence[int],
 ) -> None:  # fmt: skip
     x = RNG.standard_normal((2, 3, 6, 7)).astype(np.float32)
     found = gradient(
@@ -166,7 +128,7 @@ def test_average_pool(
 @pytest.mark.parametrize("ceil_mode", [0, 1])
 @pytest.mark.parametrize(("kernel", "stride", "pad"), [(2, 2, 0), (3, 2, 1), (3, 2, 0), (3, 1, 1)])
 def test_max_pool_gives_to_the_first_maximum(
-    kernel: int, stride: int, pad: int, ceil_mode: int, opened: list[int]
+    kernel: int, stride: int, pad: int, ceil_mode: int, opened: Sequence[int]
 ) -> None:
     x = RNG.integers(0, 3, (2, 3, 7, 8)).astype(np.float32)  # nearly every window has a tie
     y, dy, dx = gradient(

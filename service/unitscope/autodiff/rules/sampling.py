@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from onnx import TensorProto
+import numpy as np
+from onnx import TensorProto, numpy_helper
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
-from unitscope.autodiff.rules.elementwise import where
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
 rules = Rules()
 
-_INT64 = int(TensorProto.INT64)
+_INT32 = int(TensorProto.INT32)
+_FRAME = 2
+"""Pixels around the image that catch what falls outside, so that nothing need be masked."""
+_MAX_PLANES = 4
 
 
 @rules.vjp("GridSample")
@@ -24,39 +25,60 @@ def grid_sample(
     """dx = dy given to the four pixels around each place, by their weights"""
     if mode not in ("bilinear", "linear") or padding_mode == "reflection" or x.rank != 4:
         raise Uncovered(f"mode {mode}, padding {padding_mode}, {x.rank - 2} dimensions")
-    height, width = (x.shape or ())[2:]
+    channels, height, width = (x.shape or ())[1:]
     if not isinstance(height, int) or not isinstance(width, int):
         raise Uncovered("an image whose size is known only at run time")
     columns, rows = op.emit("Split", [grid, [1, 1]], {"axis": 3}, outputs=2)
     clamped = padding_mode == "border"
-    places, shares = [], []
-    for row, row_weight in _neighbours(op, rows, height, align_corners, clamped=clamped):
-        for column, column_weight in _neighbours(
-            op, columns, width, align_corners, clamped=clamped
-        ):
-            places.append(op.Add(op.Mul(row, float(width)), column))
-            shares.append(op.Mul(row_weight, column_weight))
+    row, row_share = _pixel(op, rows, height, align_corners, clamped=clamped)
+    column, column_share = _pixel(op, columns, width, align_corners, clamped=clamped)
+    stride = width + 2 * _FRAME
+    corner = op.Add(op.Mul(row, np.int32(stride)), column)
     flat = op.Reshape(dy, [0, 0, -1])
-    updates = op.Concat(*(op.Mul(flat, share) for share in shares), axis=2)
-    index = op.Cast(op.Concat(*places, axis=2), to=_INT64)
-    zeros = op.Reshape(op.zeros_like(x), [0, 0, -1])
-    dx = op.ScatterElements(zeros, op.expand_like(index, updates), updates, axis=2, reduction="add")
-    return (op.reshape_like(dx, x),)
+    planes: tuple[Value, ...] = (
+        flat,
+    )  # one by one they need no copies of the places, which pays for colours
+    if isinstance(channels, int) and channels <= _MAX_PLANES:
+        planes = op.emit("Split", [flat, [1] * channels], {"axis": 1}, outputs=channels)
+    framed = [
+        _give(op, plane, corner, stride, row_share, column_share, height + 2 * _FRAME)
+        for plane in planes
+    ]
+    image = op.Reshape(op.Concat(*framed, axis=1), [0, 0, height + 2 * _FRAME, stride])
+    ends = [_FRAME + height, _FRAME + width]
+    return (op.shaped(op.Slice(image, [_FRAME] * 2, ends, [2, 3]), x),)
 
 
-def _neighbours(
+def _pixel(
     op: Emitter, coordinate: Value, size: int, align_corners: int, *, clamped: bool
-) -> Iterator[tuple[Value, Value]]:
-    """The two pixels beside each place on one axis, `[N, 1, places]`, and their weights.
+) -> tuple[Value, Value]:
+    """The pixel before each place on one axis, counted from the frame's edge, `[N, 1, places]`.
 
-    A pixel outside gets a valid index and no weight.
+    With it the share of the pixel behind the place.
     """
     halves = (size - 1) / 2 if align_corners else size / 2
     place = op.Add(op.Mul(op.Reshape(coordinate, [0, 1, -1]), halves), (size - 1) / 2)
     if clamped:
         place = op.Clip(place, 0.0, float(size - 1))
     below = op.Floor(place)
-    share = op.Sub(place, below)
-    for pixel, weight in ((below, op.Sub(1.0, share)), (op.Add(below, 1.0), share)):
-        inside = op.Clip(pixel, 0.0, float(size - 1))
-        yield inside, where(op, op.Equal(inside, pixel), weight, times=weight)
+    pixel = op.Clip(op.Add(below, float(_FRAME)), 0.0, float(size + _FRAME))
+    return op.Cast(pixel, to=_INT32), op.Sub(place, below)
+
+
+def _give(
+    op: Emitter, dy: Value, corner: Value, stride: int, row_share: Value, column_share: Value,
+    rows: int,
+) -> Value:  # fmt: skip
+    """`dy` `[N, C, places]` added up in the framed image `[N, C, rows · stride]`."""
+    zero = numpy_helper.from_array(np.zeros(1, dy.dtype))
+    sizes = op.Concat(op.shape(dy, end=2), [rows * stride], axis=0)
+    total = op.ConstantOfShape(sizes, value=zero)
+    corner = op.expand_like(corner, dy)
+    lower = op.Mul(dy, row_share)
+    upper = op.Sub(dy, lower)
+    for share, offset in ((upper, 0), (lower, stride)):
+        right = op.Mul(share, column_share)
+        for update, step in ((op.Sub(share, right), offset), (right, offset + 1)):
+            places = op.Add(corner, np.int32(step)) if step else corner
+            total = op.ScatterElements(total, places, update, axis=2, reduction="add")
+    return total
