@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Graph, Node, Shape, Value
+from unitscope.graph.sizes import shape_after, sizes_after
 
 Operand = Value | np.ndarray | np.generic | float | int | Sequence[int] | None
 
@@ -90,7 +91,7 @@ class Emitter:
         known = self._fold(node, operands, types)
         if known is not None:
             return tuple(Value(n, a.dtype, a.shape, a) for n, a in zip(names, known, strict=True))
-        values = tuple(self._value(n, types.get(n), node) if n else None for n in names)
+        values = tuple(self._value(n, types.get(n), node, operands) if n else None for n in names)
         self.graph.nodes.append(Node(op_type, tuple(operands), values, given, name, domain))
         return values  # type: ignore[return-value]  # absent outputs are only asked for by lower()
 
@@ -202,12 +203,23 @@ class Emitter:
         """
         return max(self.graph.opset, 22) if node.op_type in _POOLS else self.graph.opset
 
-    def _value(self, name: str, inferred: onnx.TypeProto | None, node: onnx.NodeProto) -> Value:
+    def _value(
+        self,
+        name: str,
+        inferred: onnx.TypeProto | None,
+        node: onnx.NodeProto,
+        operands: Sequence[Value | None],
+    ) -> Value:
         if inferred is None or not inferred.HasField("tensor_type"):
             raise _rejected(node, "it does not produce a tensor whose type can be inferred")
         tensor = inferred.tensor_type
         shape = self._shape(tensor.shape) if tensor.HasField("shape") else None
-        return Value(name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
+        decided = shape_after(node, operands)
+        if decided is not None:
+            pairs = zip(shape or decided, decided, strict=True)
+            shape = tuple(known if isinstance(known, int) else dim for known, dim in pairs)
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        return Value(name, dtype, shape, sizes=sizes_after(node, operands))
 
     def _shape(self, proto: onnx.TensorShapeProto) -> Shape:
         return tuple(
@@ -223,8 +235,11 @@ class Emitter:
         operands: Sequence[Value | None],
         types: Mapping[str, onnx.TypeProto],
     ) -> list[np.ndarray] | None:
-        if node.op_type == "Shape" and operands[0] is not None:
-            return _static_dims(operands[0], node)
+        sizes = sizes_after(node, operands)
+        if sizes is not None and all(isinstance(dim, int) for dim in sizes):
+            result = types[node.output[0]].tensor_type
+            dtype = helper.tensor_dtype_to_np_dtype(result.elem_type)
+            return [np.array(sizes, dtype).reshape(() if not result.shape.dim else -1)]
         if node.op_type in _NEVER_FOLDED or any(
             v is not None and v.const is None for v in operands
         ):
@@ -256,16 +271,6 @@ class Emitter:
         except Exception as error:  # the evaluator raises whatever numpy raises
             raise _rejected(node, f"its constant inputs cannot be evaluated: {error}") from error
         return [np.asarray(result) for result in results]
-
-
-def _static_dims(value: Value, node: onnx.NodeProto) -> list[np.ndarray] | None:
-    if value.shape is None:
-        return None
-    given = {attribute.name: attribute.i for attribute in node.attribute}
-    dims = value.shape[given.get("start", 0) : given.get("end", value.rank)]
-    if not all(isinstance(dim, int) for dim in dims):
-        return None
-    return [np.array(dims, np.int64)]
 
 
 def _type_proto(value: Value) -> onnx.TypeProto:

@@ -20,12 +20,16 @@ IR_VERSION = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """A tensor: its name, element type, shape (None = rank unknown) and, if constant, content."""
+    """A tensor: its name, element type, shape (None = rank unknown) and, if constant, content.
+
+    `sizes`: of a tensor of sizes that is not constant, its elements, symbols for open ones.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: Shape | None
     const: np.ndarray | None = field(default=None, repr=False)
+    sizes: Shape | None = None
 
     @property
     def rank(self) -> int:

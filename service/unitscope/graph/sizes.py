@@ -1,0 +1,138 @@
+"""What is known of tensors that hold sizes while some sizes are open.
+
+Exporters read shapes, pick sizes out of them and put them together again. With an open batch such
+a vector is not constant, but most of its elements are: `[N, 3, 224, 224]`. Following them keeps
+everything but the batch known at build time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from unitscope.graph.ir import Dim, Shape, Value
+
+Operands = Sequence[Value | None]
+
+
+def content(value: Value | None) -> Shape | None:
+    """The elements of an integer tensor of sizes, symbols for open ones; None if unknown."""
+    if value is None:
+        return None
+    if value.const is not None and value.const.dtype.kind == "i" and value.const.ndim <= 1:
+        return tuple(int(item) for item in value.const.ravel())
+    return value.sizes
+
+
+def sizes_after(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    """The elements of the node's result, if it moves known sizes about."""
+    follow = _FOLLOWED.get(node.op_type)
+    return follow(node, operands) if follow else None
+
+
+def shape_after(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    """The shape of the node's result, if known sizes decide it."""
+    decide = _DECIDED.get(node.op_type)
+    return decide(node, operands) if decide else None
+
+
+def _shape(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    (value,) = operands
+    if value is None or value.shape is None:
+        return None
+    return value.shape[_integer(node, "start", 0) : _integer(node, "end", value.rank)]
+
+
+def _same(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    return content(operands[0])
+
+
+def _cast(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    kept = _integer(node, "to", 0) in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+    return content(operands[0]) if kept else None
+
+
+def _gather(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    sizes, indices = content(operands[0]), content(operands[1])
+    if sizes is None or indices is None:
+        return None
+    return tuple(sizes[i] for i in indices if isinstance(i, int))
+
+
+def _slice(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    sizes = content(operands[0])
+    given = [content(value) for value in (*operands[1:3], *operands[4:5])]
+    bounds = [bound[0] for bound in given if bound is not None and len(bound) == 1]
+    whole = [bound for bound in bounds if isinstance(bound, int)]
+    return sizes[slice(*whole)] if sizes is not None and len(whole) == len(given) else None
+
+
+def _concat(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    parts = [content(value) for value in operands]
+    if any(part is None for part in parts):
+        return None
+    return tuple(dim for part in parts if part is not None for dim in part)
+
+
+_FOLLOWED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
+    "Cast": _cast,
+    "Concat": _concat,
+    "Gather": _gather,
+    "Identity": _same,
+    "Shape": _shape,
+    "Slice": _slice,
+    "Squeeze": _same,
+    "Unsqueeze": _same,
+}
+
+
+def _reshaped(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    value, target = operands
+    wanted = content(target)
+    if value is None or value.shape is None or wanted is None:
+        return None
+    if 0 in wanted and (_integer(node, "allowzero", 0) or len(wanted) > value.rank):
+        return None
+    copied = [value.shape[i] if dim == 0 else dim for i, dim in enumerate(wanted)]
+    if -1 not in copied:
+        return tuple(copied)
+    rest = _quotient(value.shape, [dim for dim in copied if dim != -1])
+    return None if rest is None else tuple(rest if dim == -1 else dim for dim in copied)
+
+
+def _expanded(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    value, target = operands
+    wanted = content(target)
+    if value is None or value.shape is None or wanted is None or len(wanted) < value.rank:
+        return None
+    own = (*[1] * (len(wanted) - value.rank), *value.shape)
+    return tuple(have if want == 1 else want for have, want in zip(own, wanted, strict=True))
+
+
+_DECIDED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
+    "ConstantOfShape": _same,
+    "Expand": _expanded,
+    "Reshape": _reshaped,
+}
+
+
+def _quotient(whole: Sequence[Dim], part: Sequence[Dim]) -> Dim | None:
+    """The product of `whole` over that of `part`, where symbols cancel."""
+    left = list(whole)
+    for dim in part:
+        if isinstance(dim, str):
+            if dim not in left:
+                return None
+            left.remove(dim)
+    symbols = [dim for dim in left if isinstance(dim, str)]
+    above, below = (np.prod([d for d in dims if isinstance(d, int)]) for dims in (left, part))
+    if below == 0 or above % below or len(symbols) > 1 or (symbols and above != below):
+        return None
+    return symbols[0] if symbols else int(above // below)
+
+
+def _integer(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)

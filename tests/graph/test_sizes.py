@@ -1,0 +1,53 @@
+"""With an open batch, what exporters compute from shapes stays known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.graph.test_emit import emitter, run
+from unitscope.graph.ir import Shape
+
+
+def test_sizes_are_followed_through_what_exporters_do_with_them() -> None:
+    op, (x,) = emitter(("N", 3, 8, 6))
+    shape = op.Shape(x)
+    assert shape.const is None and shape.sizes == ("N", 3, 8, 6)
+    height = op.Gather(shape, op.const(2, np.int64))
+    assert height.const is not None and height.const.shape == () and height.const == 8
+    batch = op.Unsqueeze(op.Gather(shape, op.const(0, np.int64)), [0])
+    target = op.Concat(batch, op.Slice(shape, [1], [2]), [-1], axis=0)
+    assert target.sizes == ("N", 3, -1)
+    assert op.Reshape(x, target).shape == ("N", 3, 48)
+    assert op.Expand(np.ones((1, 5, 1), np.float32), op.Concat(batch, [1, 7], axis=0)).shape == (
+        "N",
+        5,
+        7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "target", "expected"),
+    [
+        (("N", 4, 6), [0, -1], ("N", 24)),
+        (("N", 4, 6), [-1, 24], ("N", 24)),
+        (("N", 4, 6), [-1, 2, 12], ("N", 2, 12)),
+        ((2, 4, 6), [-1, 6], (8, 6)),
+        (("N", "T", 6), [0, 0, 2, 3], ("N", "T", 2, 3)),
+    ],
+)
+def test_a_reshape_keeps_what_can_be_known(
+    shape: Shape, target: list[int], expected: Shape
+) -> None:
+    op, (x,) = emitter(shape)
+    reshaped = op.Reshape(x, target)
+    assert reshaped.shape == expected
+    content = np.zeros([3 if isinstance(dim, str) else dim for dim in shape], np.float32)
+    assert len(run(reshaped, op, content).shape) == len(expected)
+
+
+@pytest.mark.parametrize(("shape", "target"), [(("N", "T", 6), [-1, 6]), (("N", 4), [-1, 3])])
+def test_what_cannot_be_known_stays_open(shape: Shape, target: list[int]) -> None:
+    op, (x,) = emitter(shape)
+    opened = op.Reshape(x, target).shape
+    assert opened is not None and isinstance(opened[0], str) and opened[0] not in shape
