@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.autodiff.transposes import OPEN, Array, assert_transpose, gradient
+from tests.autodiff.transposes import OPEN, Array, assert_transpose, gradient, run
+from unitscope.autodiff.rules import RULES
+from unitscope.autodiff.vjp import differentiate
 from unitscope.errors import ModelRejected
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Graph
 
 RNG = np.random.default_rng(0)
 
@@ -37,6 +41,19 @@ def test_conv(
         dilations=[dilation, 1], pads=pads, group=group,
     )  # fmt: skip
     assert_transpose(x, *found)
+
+
+def test_a_concatenation_under_a_convolution_cuts_its_kernel() -> None:
+    op = Emitter(Graph(18))
+    image = op.graph.add_input("x", np.float32, (1, 3, 6, 6))
+    branches = [op.Conv(image, weights(size, 3, 1, 1)) for size in (2, 5)]
+    output = op.Conv(op.Concat(*branches, axis=1), weights(4, 7, 3, 3))
+    cotangent = op.graph.add_input("dy", np.float32, output.shape or ())
+    dx = differentiate(op, output=output, wrt=image, cotangent=cotangent, rules=RULES)
+    assert "Split" not in {node.op_type for node in op.graph.nodes}
+    x, dy = weights(1, 3, 6, 6), weights(1, 4, 4, 4)
+    y, found = (run(op, [v], feeds)[0] for v, feeds in ((output, {"x": x}), (dx, {"dy": dy})))
+    assert_transpose(x, y, dy, found)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 9), (1, 2, 7, 6), (1, 2, 4, 5, 6)], ids=str)

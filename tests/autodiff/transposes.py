@@ -43,7 +43,7 @@ def gradient(
     return y, dy, run(op, [dx], {"x": x, "dy": dy}, threads)[0]
 
 
-def run(op: Emitter, outputs: list[Any], feeds: dict[str, Array], threads: int) -> list[Array]:
+def run(op: Emitter, outputs: list[Any], feeds: dict[str, Array], threads: int = 0) -> list[Array]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     inputs = [value for value in op.graph.inputs if value.name in feeds]

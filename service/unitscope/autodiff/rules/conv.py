@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.autodiff.rules.windows import Ints, Window, scatter_windows, window_of
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Value
+from unitscope.graph.ir import Dim, Value
 
 rules = Rules()
 
@@ -43,6 +47,22 @@ def conv_transpose(
     if any(extra >= s for extra, s in zip(output_padding or [], window.strides, strict=False)):
         dx = op.Slice(dx, [0] * len(size), op.shape(x, start=2), size)
     return (op.shaped(dx, x),)
+
+
+def cut(op: Emitter, dy: Value, sizes: Sequence[Dim]) -> Cotangents | None:
+    """The channels of `dy` in blocks of `sizes`, if it comes straight from a convolution.
+
+    Then its kernel is cut instead, and the blocks stay in ONNX Runtime's blocked layout.
+    """
+    node = next((node for node in reversed(op.graph.nodes) if node.outputs[0] is dy), None)
+    if node is None or node.op_type != "Conv" or node.attributes.get("group", 1) != 1:
+        return None
+    x, kernel, *_ = node.inputs
+    lengths = [size for size in sizes if isinstance(size, int)]
+    if len(node.inputs) > 2 or kernel is None or kernel.const is None or len(lengths) < len(sizes):
+        return None
+    blocks = np.split(kernel.const, np.cumsum(lengths)[:-1])
+    return tuple(op.Conv(x, op.const(block), **node.attributes) for block in blocks)
 
 
 def _padded_to_output(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.conv import cut
 from unitscope.autodiff.rules.linear import along
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
@@ -35,6 +36,9 @@ def transpose(
 def concat(op: Emitter, dy: Value, y: Value, *xs: Value, axis: int) -> Cotangents:
     """dxᵢ = its part of dy"""
     axis %= y.rank
+    parts = cut(op, dy, [x.shape[1] for x in xs if x.shape]) if axis == 1 else None
+    if parts is not None:
+        return parts
     sizes = op.Concat(*(op.shape(x, axis, axis + 1) for x in xs), axis=0)
     return op.emit("Split", [dy, sizes], {"axis": axis}, outputs=len(xs))
 
