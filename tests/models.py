@@ -64,14 +64,17 @@ def small_classifier(
     kernel = rng.standard_normal((4, channels, 3, 3)).astype(np.float32) * 0.3
     bias = {"awake": 0.1, "asleep": -0.5 - kernel.sum((1, 2, 3)) / 2, "dead": -100.0}[relus]
     weights = {
-        "conv.weight": kernel,
-        "conv.bias": np.broadcast_to(bias, 4).astype(np.float32),
+        "features.conv.weight": kernel,
+        "features.conv.bias": np.broadcast_to(bias, 4).astype(np.float32),
         "fc.weight": rng.standard_normal((4, CLASSES)).astype(np.float32),
         "fc.bias": np.zeros(CLASSES, np.float32),
     }
     nodes = [
         helper.make_node(
-            "Conv", ["image", "conv.weight", "conv.bias"], ["conv_out"], name="/features/conv/Conv"
+            "Conv",
+            ["image", "features.conv.weight", "features.conv.bias"],
+            ["conv_out"],
+            name="/features/conv/Conv",
         ),
         helper.make_node("Relu", ["conv_out"], ["relu_out"], name="/features/relu/Relu"),
         helper.make_node(

@@ -28,6 +28,22 @@ def test_layers_have_names_kinds_and_units() -> None:
     assert found["logits"].kind == "linear" and found["output"].kind == "probability"
 
 
+def test_names_are_those_that_exporters_leave() -> None:
+    """PyTorch's newer exporter: in metadata; a weight's name says more than its fused norm's."""
+    model = small_classifier()
+    model.opset_import[0].version = 18  # ONNX's converter forgets metadata
+    scopes = ["['', 'block', 'block.bn', 'norm']", "['', 'block', 'block.act', 'relu']", "odd", ""]
+    for node, scope in zip(model.graph.node, scopes, strict=False):
+        node.name = f"node_{node.op_type}"
+        node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scope)
+    twice = helper.make_node("Relu", ["relu_out"], ["again"], name="node_again")
+    twice.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes[1])
+    model.graph.node.insert(2, twice)
+    graph, values = lowered(model)
+    names = [layer.name for layer in catalogue(graph.nodes, values, graph.inputs[0])]
+    assert names[:4] == ["features.conv", "block.act", "block.act_1", "node_GlobalAveragePool"]
+
+
 def test_layers_are_found_by_tensor_or_friendly_name() -> None:
     layers = layers_of_small()
     assert find_layer(layers, "relu_out") is find_layer(layers, "features.relu")

@@ -50,7 +50,7 @@ def test_external_data_is_read_beside_the_model_and_nowhere_else(tmp_path: Path)
             if entry.key == "location":
                 entry.value = "../weights"
     path.write_bytes(stray.SerializeToString())
-    with pytest.raises(ModelRejected, match=r"external data of 'conv\.weight'"):
+    with pytest.raises(ModelRejected, match=r"external data of 'features\.conv\.weight'"):
         load(path)
     with pytest.raises(ModelRejected, match="given as bytes"):
         load(path.read_bytes())

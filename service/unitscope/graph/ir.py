@@ -58,7 +58,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operator application. An absent optional input or output is None."""
+    """One operator application. An absent optional input or output is None.
+
+    `scope`: the module that the exporter says it came from, or "".
+    """
 
     op_type: str
     inputs: tuple[Value | None, ...]
@@ -66,6 +69,7 @@ class Node:
     attributes: dict[str, Any]
     name: str = ""
     domain: str = ""
+    scope: str = ""
 
     def __str__(self) -> str:
         first = next((value.name for value in self.outputs if value), "?")

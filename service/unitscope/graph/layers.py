@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -141,7 +142,21 @@ def _layer(node: Node, value: Value, name: str) -> Layer:
 
 
 def _friendly_name(node: Node, index: int, taken: Collection[str]) -> str:
-    """The path an exporter left in the node's name, without repetition: ``layer1.0.conv1``."""
+    """The module the node belongs to, however its exporter says it, made unique by a number."""
+    stem = _weight_owner(node) or node.scope or _path(node) or f"{node.op_type.lower()}_{index}"
+    names = itertools.chain([stem], (f"{stem}_{count}" for count in itertools.count(1)))
+    return next(name for name in names if name not in taken)
+
+
+def _weight_owner(node: Node) -> str:
+    """``layer1.0.conv1`` of a node whose weight is called ``layer1.0.conv1.weight``."""
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    named = weight is not None and weight.const is not None and weight.name.endswith(".weight")
+    return weight.name.removesuffix(".weight") if weight is not None and named else ""
+
+
+def _path(node: Node) -> str:
+    """The path in the node's name, without repetition: ``/layer1/layer1.0/conv1/Conv``."""
     path: list[str] = []
     segments = [segment for segment in node.name.split("/") if segment]
     if len(segments) > 1 and segments[-1].startswith(node.op_type):
@@ -151,8 +166,4 @@ def _friendly_name(node: Node, index: int, taken: Collection[str]) -> str:
             path[-1] = segment
         else:
             path.append(segment)
-    operator = node.op_type.lower()
-    candidates = [".".join(path)] if path else []
-    candidates += [f"{candidates[0]}.{operator}"] if path else []
-    candidates += [f"{operator}_{index}", f"{operator}_{index}.{len(taken)}"]
-    return next(name for name in candidates if name not in taken)
+    return ".".join(path)

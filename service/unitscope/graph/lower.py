@@ -7,6 +7,7 @@ asked to keep is replaced by the body its schema defines, where it has one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -104,9 +105,24 @@ def _lower_node(op: Emitter, node: onnx.NodeProto, values: dict[str, Value], kee
         _inline(op, node, body, inputs, values, keep)
         return
     outputs = op.emit(
-        node.op_type, inputs, attributes, outputs=list(node.output), name=node.name, domain=domain
+        node.op_type,
+        inputs,
+        attributes,
+        outputs=list(node.output),
+        name=node.name,
+        domain=domain,
+        scope=_scope(node),
     )
     values.update({name: value for name, value in zip(node.output, outputs, strict=True) if name})
+
+
+def _scope(node: onnx.NodeProto) -> str:
+    """The innermost module of the path that PyTorch's exporter leaves in a node's metadata."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            path = re.findall(r"'([^']*)'", entry.value)
+            return str(path[-2]) if len(path) > 1 else ""
+    return ""
 
 
 def _body(
