@@ -1,8 +1,6 @@
-"""Whole models against PyTorch autograd; PyTorch is large, so this needs an environment of its own.
+"""Whole models against PyTorch autograd.
 
-``python -m venv ENV``, then
-``ENV/bin/python -m pip install -e .[cpu] torch torchvision onnx2torch onnxscript pytest`` and
-``ENV/bin/python -m pytest -m torch -s``.
+PyTorch is large, so this needs an environment of its own: `make test-torch`.
 
 In a picture with millions of activations some lie within rounding of a kink (a ReLU at zero, a
 tie of a MaxPool), and there two correct programs take different sides: PyTorch in float32 and in
