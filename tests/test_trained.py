@@ -55,4 +55,6 @@ def top_five_of_efficientnet(picture: Path) -> list[int]:
 def test_every_model_loads_and_ascends(path: Path) -> None:
     metrics = maximize(1, model=path, steps=16).metrics
     assert metrics.activation_end > metrics.activation_start
-    assert metrics.tensor != "softmax" and metrics.preprocessing.inferred
+    assert metrics.tensor != "softmax" and metrics.preprocessing.inferred == (
+        path.stem != "squeezenet1_1"
+    )

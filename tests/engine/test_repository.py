@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import onnx
@@ -41,6 +43,12 @@ def test_a_directory_adds_its_models(repository: Repository, model_directory: Pa
 def test_a_card_nobody_wrote_is_marked(repository: Repository) -> None:
     preprocessing = repository.info("grey").preprocessing
     assert preprocessing is not None and preprocessing.inferred and preprocessing.channels == "L"
+
+
+def test_a_copy_of_the_embedded_model_keeps_its_card(tmp_path: Path) -> None:
+    with as_file(files("unitscope") / "data" / f"{DEFAULT_MODEL}.onnx") as embedded:
+        shutil.copy(embedded, tmp_path / "copy.onnx")
+    assert Repository(tmp_path).get("copy").subject.card == Repository().get().subject.card
 
 
 def test_a_request_for_the_probabilities_climbs_the_logits(repository: Repository) -> None:

@@ -202,10 +202,16 @@ def _info(name: str, subject: Subject, class_count: int, layer_count: int) -> Mo
 
 
 def _card(path: Path, declared: Shape, class_count: int) -> Card:
-    """The card beside the model, checked against the declared input shape, or an inferred one."""
+    """The card beside the model, checked against the declared input shape, or an inferred one.
+
+    A copy of the embedded model without a card of its own has the embedded card.
+    """
     beside = path.with_suffix(".toml")
     if not beside.is_file():
-        return infer_card(declared, class_count)
+        embedded = _embedded_model()
+        if digest(path) != digest(embedded):
+            return infer_card(declared, class_count)
+        beside = embedded.with_suffix(".toml")
     card = load_card(beside)
     said = _image_shape(card)
     fits = len(declared) == 4 and all(
