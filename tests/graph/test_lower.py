@@ -78,6 +78,15 @@ def test_an_operator_that_nobody_keeps_is_replaced_by_its_body() -> None:
     assert "HardSwish" in {node.op_type for node in assert_same_function(model).nodes}
 
 
+def test_a_body_may_hold_an_operator_twice() -> None:
+    nodes = [
+        helper.make_node("MeanVarianceNormalization", ["image"], ["normal"], name="norm"),
+        helper.make_node("ReduceMax", ["normal"], ["output"], axes=[2, 3], keepdims=0),
+    ]
+    graph = assert_same_function(model_of(nodes, {}, output=("N", 3)), keep=False)
+    assert [node.op_type for node in graph.nodes].count("ReduceMean") == 2
+
+
 def test_local_functions_are_inlined() -> None:
     nodes = [
         helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),

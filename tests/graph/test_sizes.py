@@ -26,6 +26,19 @@ def test_sizes_are_followed_through_what_exporters_do_with_them() -> None:
     )
 
 
+@pytest.mark.parametrize(("axis", "shape"), [(0, (1, 3)), (1, (3, 1)), (-1, (3, 1))])
+def test_a_vector_of_integers_becomes_a_matrix(axis: int, shape: Shape) -> None:
+    op, _ = emitter()
+    matrix = op.Unsqueeze(np.arange(3), [axis])
+    assert matrix.const is not None and matrix.const.shape == shape
+
+
+def test_the_rank_is_known_even_where_no_size_is() -> None:
+    op, (x,) = emitter(("N", "C", "H", "W"))
+    rank = op.Size(op.Shape(x))
+    assert rank.const is not None and rank.const.shape == () and rank.const == 4
+
+
 @pytest.mark.parametrize(
     ("shape", "target", "expected"),
     [

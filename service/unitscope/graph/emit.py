@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from onnx import defs, helper, numpy_helper, shape_inference
+from onnx.checker import ValidationError
 from onnx.reference import ReferenceEvaluator
 
 from unitscope.errors import ModelRejected
@@ -194,7 +195,7 @@ class Emitter:
                     opset_imports=[helper.make_opsetid(node.domain, self.graph.opset)],
                 )
             )
-        except (defs.SchemaError, shape_inference.InferenceError) as error:
+        except (defs.SchemaError, shape_inference.InferenceError, ValidationError) as error:
             raise _rejected(node, str(error)) from error
 
     def _inference_opset(self, node: onnx.NodeProto) -> int:

@@ -165,10 +165,10 @@ def _inline(
     renamed = dict(zip(body.output, node.output, strict=False))
     given = {attribute.name: attribute for attribute in node.attribute}
     given = {a.name: a for a in _schema_defaults(op, node)} | given
-    for step in body.node:
+    for position, step in enumerate(body.node):
         bound = onnx.NodeProto()
         bound.CopyFrom(step)
-        bound.name = f"{_label(node)}/{step.op_type}"
+        bound.name = f"{_label(node)}/{step.op_type}_{position}"
         _bind_attributes(bound, given)
         for index, name in enumerate(step.input):
             bound.input[index] = inner[name].name if name in inner else ""

@@ -46,8 +46,21 @@ def _shape(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     return value.shape[_integer(node, "start", 0) : _integer(node, "end", value.rank)]
 
 
+def _size(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    (value,) = operands
+    dims = value.static_shape if value is not None else None
+    return None if dims is None else (int(np.prod(dims)),)
+
+
 def _same(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     return content(operands[0])
+
+
+def _unsqueeze(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    """A single size as a vector; a vector would become a matrix, which sizes are not."""
+    value, axes = operands
+    single = value is not None and value.shape == () and len(content(axes) or ()) == 1
+    return content(value) if single else None
 
 
 def _cast(node: onnx.NodeProto, operands: Operands) -> Shape | None:
@@ -83,9 +96,10 @@ _FOLLOWED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
     "Gather": _gather,
     "Identity": _same,
     "Shape": _shape,
+    "Size": _size,
     "Slice": _slice,
     "Squeeze": _same,
-    "Unsqueeze": _same,
+    "Unsqueeze": _unsqueeze,
 }
 
 
