@@ -24,6 +24,9 @@ from unitscope.graph.model import opset_of, standardize
 
 Array = np.ndarray[Any, Any]
 
+LOWERED = {"GroupNormalization", "MeanVarianceNormalization", "RMSNormalization"}
+"""Operators without a rule of their own: the gradient is that of their bodies."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -63,7 +66,7 @@ class Gradient:
 
 
 def cases() -> list[Case]:
-    """A case for every float input of every single-node case of an operator with a rule."""
+    """A case for every float input of every single-node case of an operator with a rule or body."""
     return [*_cases(), *_own_cases()]
 
 
@@ -75,7 +78,7 @@ def _testcases() -> list[Any]:
 
 
 def _cases() -> Iterator[Case]:
-    operators = set(RULES)
+    operators = {*RULES, *LOWERED}
     for case in _testcases():
         nodes = case.model.graph.node
         if len(nodes) != 1 or nodes[0].domain or nodes[0].op_type not in operators:

@@ -41,7 +41,7 @@ class Value:
     @property
     def is_float(self) -> bool:
         """True for element types that carry a gradient."""
-        return bool(np.issubdtype(self.dtype, np.floating)) or self.dtype.name == "bfloat16"
+        return self.dtype.name.startswith(("float", "bfloat"))
 
     @property
     def elem_type(self) -> int:

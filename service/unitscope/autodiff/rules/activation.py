@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from unitscope.autodiff.rule import Cotangents, Rules
 from unitscope.autodiff.rules.elementwise import where
 from unitscope.graph.emit import Emitter
@@ -56,8 +58,9 @@ def clip(
 
     ReLU6 has a form of its own that keeps ONNX Runtime's blocked layout; at a bound it is 0.
     """
-    if _scalar(low) == 0 and (ceiling := _scalar(high)) is not None and y.dtype.itemsize >= 4:
-        headroom = op.HardSigmoid(y, alpha=-1 / ceiling, beta=1.0)
+    ceiling = _scalar(high)
+    if _scalar(low) == 0 and ceiling is not None and ceiling > 0 and y.dtype.itemsize >= 4:
+        headroom = op.HardSigmoid(y, alpha=-_reciprocal(ceiling), beta=1.0)
         return (op.Mul(dy, positive(op, op.Mul(y, headroom))),)
     return (where(op, op.Equal(x, y), dy, times=dy),)
 
@@ -65,7 +68,7 @@ def clip(
 @rules.vjp("Elu")
 def elu(op: Emitter, dy: Value, y: Value, x: Value, *, alpha: float) -> Cotangents:
     """dx = dy where x > 0, else (y + α) dy"""
-    return (_bent(op, dy, x, 1.0, op.Add(op.Min(y, 0.0), alpha)),)
+    return (_bent(op, dy, x, 1.0, op.Add(y, alpha)),)
 
 
 @rules.vjp("Selu")
@@ -74,13 +77,13 @@ def selu(
     *, alpha: float = _SELU_ALPHA, gamma: float = _SELU_GAMMA,
 ) -> Cotangents:  # fmt: skip
     """dx = γ dy where x > 0, else (y + γ α) dy"""
-    return (_bent(op, dy, x, gamma, op.Add(op.Min(y, 0.0), gamma * alpha)),)
+    return (_bent(op, dy, x, gamma, op.Add(y, gamma * alpha)),)
 
 
 @rules.vjp("Celu")
 def celu(op: Emitter, dy: Value, y: Value, x: Value, *, alpha: float) -> Cotangents:
     """dx = dy where x > 0, else (y / α + 1) dy"""
-    return (_bent(op, dy, x, 1.0, op.Add(op.Div(op.Min(y, 0.0), alpha), 1.0)),)
+    return (_bent(op, dy, x, 1.0, op.Add(op.Div(y, alpha), 1.0)),)
 
 
 @rules.vjp("Sigmoid")
@@ -185,6 +188,11 @@ def _bent(op: Emitter, dy: Value, x: Value, above: float, below: Value) -> Value
 def _inside(op: Emitter, y: Value) -> Value:
     """1 where 0 < y < 1, else 0"""
     return where(op, op.And(op.Greater(y, 0.0), op.Less(y, 1.0)), y)
+
+
+def _reciprocal(ceiling: float) -> float:
+    """1 / ceiling, rounded up to a float32: times the ceiling it is never less than 1."""
+    return float(np.nextafter(np.float32(1 / ceiling), np.float32(np.inf)))
 
 
 def _scalar(bound: Value | None) -> float | None:

@@ -68,7 +68,8 @@ def power(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     below = op.Where(op.Equal(exponent, 0.0), 1.0, op.Sub(exponent, 1.0))  # 0 · 0⁻¹ is 0 here
     positive_base = op.Where(op.Greater(a, 0.0), a, 1.0)
     da = op.Mul(dy, op.Mul(exponent, op.Pow(a, below)))
-    return da, op.Mul(dy, op.Mul(y, op.Log(positive_base)))
+    db = op.Mul(dy, op.Mul(y, op.Log(positive_base)))
+    return da, db if b.dtype == a.dtype else op.Cast(db, to=b.elem_type)
 
 
 @rules.vjp("Neg")
@@ -188,12 +189,16 @@ def where_(op: Emitter, dy: Value, y: Value, condition: Value, a: Value, b: Valu
 @rules.vjp("Cast", harmless=("to", "saturate", "round_mode"))
 def cast(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     """dx = dy in the type of x"""
+    if min(x.dtype.itemsize, y.dtype.itemsize) < 2:
+        raise Uncovered("floats of 8 bits or fewer")
     return (op.Cast(dy, to=x.elem_type),)
 
 
 @rules.vjp("CastLike", harmless=("saturate", "round_mode"))
 def cast_like(op: Emitter, dy: Value, y: Value, x: Value, target: Value) -> Cotangents:
     """dx = dy in the type of x, d target = 0"""
+    if min(x.dtype.itemsize, y.dtype.itemsize) < 2:
+        raise Uncovered("floats of 8 bits or fewer")
     return op.Cast(dy, to=x.elem_type), op.zeros_like(target)
 
 

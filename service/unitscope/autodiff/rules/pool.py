@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.reduce import part
 from unitscope.autodiff.rules.windows import Ints, Window, crop_to, scatter_windows, window_of
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
@@ -63,8 +64,7 @@ def global_lp_pool(op: Emitter, dy: Value, y: Value, x: Value, *, p: int) -> Cot
 @rules.vjp("GlobalAveragePool")
 def global_average_pool(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     """dx = dy / (H · W)"""
-    count = op.Cast(op.ReduceProd(op.shape(x, start=2), keepdims=0), to=dy.elem_type)
-    return (op.expand_like(op.Div(dy, count), x),)
+    return (op.expand_like(op.Mul(dy, part(op, x, range(2, x.rank))), x),)
 
 
 @rules.vjp("GlobalMaxPool")

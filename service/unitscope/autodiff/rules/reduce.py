@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from onnx import TensorProto
+
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.autodiff.rules.elementwise import where
 from unitscope.graph.emit import Emitter
@@ -29,7 +33,7 @@ def reduce_mean(
 ) -> Cotangents:  # fmt: skip
     """dx = dy / n, repeated"""
     over = _axes(x, axes, noop_with_empty_axes)
-    share = op.Div(_kept(op, dy, over, keepdims), _count(op, x, over))
+    share = op.Mul(_kept(op, dy, over, keepdims), part(op, x, over))
     return (op.expand_like(share, x),)
 
 
@@ -131,9 +135,10 @@ def _summed(op: Emitter, value: Value, over: list[int]) -> Value:
     return op.ReduceSum(value, over, keepdims=1, noop_with_empty_axes=1)
 
 
-def _count(op: Emitter, x: Value, over: list[int]) -> Value:
-    """How many elements are reduced into one, in the type of `x`."""
+def part(op: Emitter, x: Value, over: Sequence[int]) -> Value:
+    """1 / the number of elements in the axes `over`: float16 holds it, but not the number."""
     sizes = [op.shape(x, axis, axis + 1) for axis in over]
     if not sizes:
         return op.const(1, x.dtype)
-    return op.Cast(op.ReduceProd(op.Concat(*sizes, axis=0), keepdims=0), to=x.elem_type)
+    count = op.ReduceProd(op.Concat(*sizes, axis=0), keepdims=0)
+    return op.Cast(op.Reciprocal(op.Cast(count, to=TensorProto.DOUBLE)), to=x.elem_type)

@@ -14,7 +14,9 @@ from unitscope.graph.ir import Value
 
 rules = Rules()
 
-rules.zero("ConstantOfShape", "EyeLike", "OneHot", "Range", "Shape", "Size")
+rules.zero("ConstantOfShape", "EyeLike", "Shape", "Size")
+
+_END = np.iinfo(np.int32).max
 
 
 @rules.vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", harmless=("allowzero", "axis"))
@@ -84,6 +86,8 @@ def slice_(
     begins = _integers(starts, "starts")
     over = range(len(begins)) if axes is None else _integers(axes, "axes")
     strides = [1] * len(begins) if steps is None else _integers(steps, "steps")
+    if min(strides, default=1) < 0:
+        _refuse_ambiguous(_integers(ends, "ends"), strides)
     if 0 in (dy.shape or ()):
         return (op.zeros_like(x),)
     for axis, start, step in zip(over, begins, strides, strict=True):
@@ -142,6 +146,28 @@ def trilu(
 ) -> Cotangents:
     """dx = the same triangle of dy"""
     return (op.Trilu(dy, k, upper=upper),)
+
+
+@rules.vjp("Range")
+def range_(op: Emitter, dy: Value, y: Value, *_: Value) -> Cotangents:
+    """No formula: a limit that moves changes how many elements there are."""
+    raise Uncovered("a sequence whose length depends on the input")
+
+
+@rules.vjp("OneHot")
+def one_hot(
+    op: Emitter, dy: Value, y: Value, indices: Value, depth: Value, values: Value, *, axis: int
+) -> Cotangents:
+    """d values = Σ dy of the cold, Σ dy of the hot"""
+    hot = op.Mul(dy, op.OneHot(indices, depth, op.const([0, 1], dy.dtype), axis=axis))
+    sums = [op.Reshape(op.ReduceSum(part), [1]) for part in (op.Sub(dy, hot), hot)]
+    return op.zeros_like(indices), None, op.Concat(*sums, axis=0)
+
+
+def _refuse_ambiguous(ends: list[int], strides: list[int]) -> None:
+    """Backwards to the largest integer is nothing to ONNX, everything to ONNX Runtime."""
+    if any(step < 0 and end >= _END for end, step in zip(ends, strides, strict=True)):
+        raise Uncovered("a step backwards to an end beyond every size")
 
 
 def _integers(value: Value, what: str) -> list[int]:

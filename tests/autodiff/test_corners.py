@@ -1,0 +1,87 @@
+"""Corners that ONNX's own cases leave out, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from tests.autodiff.cases import Array, runtime
+from unitscope.autodiff.rules import RULES
+from unitscope.autodiff.vjp import differentiate
+from unitscope.errors import ModelRejected
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Graph, Value
+
+Forward = Callable[[Emitter, Value], Value]
+FLOAT8 = TensorProto.FLOAT8E4M3FN
+OPSET = 19  # the first with floats of 8 bits
+X = np.array([-2.5, -0.5, 0.25, 3.0])
+
+
+def gradient(forward: Forward, point: Array, dtype: Any = np.float32) -> Array:
+    """d(Σ forward(x))/dx at `point`."""
+    op = Emitter(Graph(OPSET))
+    x = op.graph.add_input("x", dtype, point.shape)
+    total = op.ReduceSum(forward(op, x), keepdims=0)
+    one = op.const(1, total.dtype)
+    dx = differentiate(op, output=total, wrt=x, cotangent=one, rules=RULES)
+    (named,) = op.emit("Identity", [dx], outputs=["dx"])
+    assert named.dtype == dtype
+    return runtime(op.graph.to_model([named]))(point.astype(dtype))[0]
+
+
+@pytest.mark.parametrize("ceiling", [0.0, 0.1, 1.0, 6.0, 10.25, 20.5, 41.0, np.inf])
+def test_a_saturated_clip_passes_nothing(ceiling: float) -> None:
+    point = np.array([-1.0, 0.5, 1.0, 2.0]) * (ceiling if 0 < ceiling < np.inf else 1.0)
+    found = gradient(lambda op, x: op.Clip(x, 0.0, ceiling), point)
+    inside = (point > 0) & (point < ceiling)
+    np.testing.assert_array_equal(found, inside)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.3, -0.7])
+def test_exponential_units_with_any_slope(alpha: float) -> None:
+    below = alpha * np.exp(np.minimum(X, 0))
+    elu = gradient(lambda op, x: op.Elu(x, alpha=alpha), X)
+    np.testing.assert_allclose(elu, np.where(X > 0, 1, below), rtol=1e-5)
+    selu = gradient(lambda op, x: op.Selu(x, alpha=alpha, gamma=0.5), X)
+    np.testing.assert_allclose(selu, 0.5 * np.where(X > 0, 1, below), rtol=1e-5)
+
+
+def test_an_exponent_of_another_type() -> None:
+    base = np.array([2.0, 0.5, 3.0, 1.0], np.float32)
+    found = gradient(lambda op, x: op.Pow(base, x), X, np.float64)
+    np.testing.assert_allclose(found, base**X * np.log(base), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", ["ReduceMean", "GlobalAveragePool"])
+def test_a_mean_over_more_elements_than_float16_can_count(mean: str) -> None:
+    def forward(op: Emitter, x: Value) -> Value:
+        half = op.Cast(x, to=TensorProto.FLOAT16)
+        return op.Cast(op.emit(mean, [half])[0], to=TensorProto.FLOAT)
+
+    found = gradient(forward, np.zeros((1, 1, 256, 300)))
+    np.testing.assert_allclose(found, 1 / (256 * 300), rtol=1e-2)
+
+
+def test_values_put_in_places_count() -> None:
+    indices, depth = np.array([0, 2, 1, 2]), np.int64(3)
+    found = gradient(lambda op, x: op.OneHot(indices, depth, x), np.array([0.5, 2.0]))
+    np.testing.assert_array_equal(found, [8, 4])
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda op, x: op.Slice(x, [3], [2**63 - 1], [0], [-1]), "an end beyond every size"),
+        (lambda op, x: op.Range(op.ReduceSum(x, keepdims=0), 9.0, 1.0), "whose length depends"),
+        (lambda op, x: op.Cast(op.Cast(x, to=FLOAT8), to=TensorProto.FLOAT), "8 bits"),
+    ],
+    ids=["Slice", "Range", "float8"],
+)
+def test_what_has_no_answer_is_refused_beside_what_has(forward: Forward, message: str) -> None:
+    with pytest.raises(ModelRejected, match=message):
+        gradient(lambda op, x: op.Add(op.ReduceSum(forward(op, x)), op.ReduceSum(x)), X)
