@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from unitscope import gradient_model
@@ -28,6 +27,7 @@ from unitscope.ascent.objectives import one_hot
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS
 from unitscope.ascent.transforms import TRANSFORMS, draw
 from unitscope.engine.executor import Ascent, Executor
+from unitscope.engine.loading import embedded_model
 from unitscope.engine.plan import resolve
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     repository = Repository()
-    names = [repository.add(path).info.name for path in options.models] or [repository.default_name]
-    rows = [measure(repository, name, options.rounds) for name in names]
+    paths = options.models or [embedded_model()]
+    rows = [measure(repository, path, options.rounds) for path in paths]
     for row in rows:
         print(json.dumps(row | environment()))
     print(f"\n{'model':<32}{'forward ms':>12}{'gradient':>10}{'step':>8}   (÷ forward)")
@@ -52,9 +52,9 @@ def main() -> None:
         print(f"{row['model']:<32}{row['forward_ms']:>12}{ratios}")
 
 
-def measure(repository: Repository, name: str, rounds: int) -> dict[str, str | float]:
+def measure(repository: Repository, path: Path, rounds: int) -> dict[str, str | float]:
     """Medians of interleaved rounds, and the spread of the forward pass."""
-    model = repository.get(name)
+    model = repository.add(path)
     executor = Executor()
     plan = resolve(MaximizeRequest(unit=0), model)
     started = time.perf_counter()
@@ -66,7 +66,7 @@ def measure(repository: Repository, name: str, rounds: int) -> dict[str, str | f
     matrices = draw(
         tuple(TRANSFORMS), seed=0, step=1, height_px=image.height_px, width_px=image.width_px
     )
-    forward, gradient = bare_runs(model.subject.model)
+    forward, gradient = bare_runs(path)
     tasks: dict[str, Callable[[], object]] = {
         "forward": forward,
         "gradient": gradient,
@@ -81,7 +81,7 @@ def measure(repository: Repository, name: str, rounds: int) -> dict[str, str | f
     medians = {key: statistics.median(values[3:]) for key, values in times.items()}
     quarters = statistics.quantiles(times["forward"][3:], n=4)
     return {
-        "model": name,
+        "model": model.info.name,
         "forward_ms": round(medians["forward"], 2),
         "forward_quartiles_ms": f"{quarters[0]:.2f}..{quarters[2]:.2f}",
         "gradient_ratio": round(medians["gradient"] / medians["forward"], 2),
@@ -91,9 +91,9 @@ def measure(repository: Repository, name: str, rounds: int) -> dict[str, str | f
     }
 
 
-def bare_runs(model: onnx.ModelProto) -> tuple[Callable[[], object], Callable[[], object]]:
+def bare_runs(model: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     """A forward pass of the model, and the gradient of its logits, at batch 1."""
-    forward = ort.InferenceSession(model.SerializeToString())
+    forward = ort.InferenceSession(str(model))
     gradient = ort.InferenceSession(gradient_model(model).SerializeToString())
     feeds = []
     for session in (forward, gradient):

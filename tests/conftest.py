@@ -17,7 +17,7 @@ from unitscope.engine.repository import Repository
 
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`small` with a card, others without, `dead`, and two broken files."""
+    """`small` with a card, others without, `dead`, one half `blocked`, and two broken files."""
     directory = tmp_path_factory.mktemp("models")
     onnx.save(small_classifier(), directory / "small.onnx")
     (directory / "small.toml").write_text(CARD)
@@ -31,6 +31,9 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocked = small_classifier()
     blocked.graph.node[1].op_type = "Floor"
     onnx.save(blocked, directory / "blocked.onnx")
+    blocked.graph.node[0].CopyFrom(onnx.helper.make_node("Floor", ["image"], ["conv_out"], "flat"))
+    blocked.graph.node[4].CopyFrom(onnx.helper.make_node("Identity", ["flat"], ["logits"]))
+    onnx.save(blocked, directory / "stopped.onnx")
     return directory
 
 

@@ -16,29 +16,29 @@ from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.program import (
     ProgramSpec,
-    Subject,
     build_judge,
     build_render,
     build_step,
     port,
 )
+from unitscope.ascent.subject import subject_of
 from unitscope.ascent.transforms import draw
 from unitscope.graph.card import infer_card
 from unitscope.graph.layers import catalogue, find_layer
-from unitscope.graph.model import digest, standardize
+from unitscope.graph.model import digest, load
 
 LAYER = "relu_out"
 IMAGE = ImageSpec(3, SIZE, SIZE)
 
 
 def spec_of(layer: str = LAYER, image: ImageSpec = IMAGE, **options: Any) -> ProgramSpec:
-    model = standardize(small_classifier())
-    card = infer_card(("N", 3, SIZE, SIZE), class_count=5)
-    graph, values = lowered(model, shape=(1, 3, SIZE, SIZE))
-    found = find_layer(catalogue(graph.nodes, values, graph.inputs[0]), layer)
-    return ProgramSpec(
-        subject=Subject(digest(model), model, card, "logits"), layer=found, image=image, **options
-    )
+    proto = small_classifier()
+    model = load(proto)
+    card = infer_card(("N", 3, SIZE, SIZE), class_count=5, pixels=False)
+    graph, values = lowered(proto, shape=(1, 3, SIZE, SIZE))
+    found = find_layer(catalogue(model, values, graph.nodes, graph.inputs[0]), layer)
+    subject = subject_of(digest(proto), model, card)
+    return ProgramSpec(subject=subject, logits="logits", layer=found, image=image, **options)
 
 
 def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

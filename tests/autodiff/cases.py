@@ -17,10 +17,11 @@ from onnx.reference import ReferenceEvaluator
 
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import differentiate
+from unitscope.graph.dialect import opset_of
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph, Shape, Value
 from unitscope.graph.lower import lower
-from unitscope.graph.model import opset_of, standardize
+from unitscope.graph.model import load
 
 Array = np.ndarray[Any, Any]
 
@@ -146,8 +147,8 @@ def build(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = None)
     The score is Σ over the outputs with a gradient of a fixed random cotangent times the output.
     Raises ModelRejected where the rule refuses.
     """
-    model = standardize(case.model)
-    op = Emitter(Graph(opset_of(model)))
+    model = load(case.model)
+    op = Emitter(Graph(model.opset))
     x = op.graph.add_input("x", dtype, case.point.shape if shape is None else shape)
     given = {}
     for index, declared in enumerate(model.graph.input):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
 from tests.graph.test_lower import lowered
 from tests.models import SIZE, model_of, small_classifier
 from unitscope.errors import ModelRejected, NotFound
-from unitscope.graph.layers import Layer, catalogue, find_layer, find_logits
+from unitscope.graph.layers import Layer, catalogue, find_layer
+from unitscope.graph.logits import find_logits
+from unitscope.graph.model import load
 
 
 def layers_of_small() -> tuple[Layer, ...]:
-    graph, values = lowered(small_classifier())
-    return catalogue(graph.nodes, values, graph.inputs[0])
+    return layers_of(small_classifier())
+
+
+def layers_of(model: onnx.ModelProto) -> tuple[Layer, ...]:
+    graph, values = lowered(model)
+    return catalogue(load(model), values, graph.nodes, graph.inputs[0])
 
 
 def test_layers_have_names_kinds_and_units() -> None:
@@ -39,8 +46,7 @@ def test_names_are_those_that_exporters_leave() -> None:
     twice = helper.make_node("Relu", ["relu_out"], ["again"], name="node_again")
     twice.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes[1])
     model.graph.node.insert(2, twice)
-    graph, values = lowered(model)
-    names = [layer.name for layer in catalogue(graph.nodes, values, graph.inputs[0])]
+    names = [layer.name for layer in layers_of(model)]
     assert names[:4] == ["features.conv", "block.act", "block.act_1", "node_GlobalAveragePool"]
 
 
@@ -58,8 +64,7 @@ def test_tokens_count_units_on_their_last_axis() -> None:
         helper.make_node("ReduceMean", ["tokens"], ["output"], axes=[1], keepdims=0),
     ]
     model = model_of(nodes, {"target": np.array([0, 3, -1], np.int64)}, output=("N", 3))
-    graph, values = lowered(model)
-    tokens = find_layer(catalogue(graph.nodes, values, graph.inputs[0]), "tokens")
+    tokens = find_layer(layers_of(model), "tokens")
     assert (tokens.shape, tokens.unit_axis, tokens.unit_count) == ((SIZE * SIZE, 3), 1, 3)
 
 
@@ -91,5 +96,5 @@ def test_without_squashing_the_output_is_the_logits() -> None:
 
 def test_a_model_without_scores_is_refused() -> None:
     graph, _ = lowered(small_classifier())
-    with pytest.raises(ModelRejected, match="no float output"):
+    with pytest.raises(ModelRejected, match="no output of scores"):
         find_logits(graph.nodes, [])

@@ -6,23 +6,24 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from tests.models import SIZE, model_of, small_classifier
+from tests.models import CLASSES, SIZE, model_of, small_classifier
 from unitscope.errors import ModelRejected
-from unitscope.graph.ir import Graph, Shape, Value
-from unitscope.graph.lower import declared_shape, emitter_for, image_input, lower
-from unitscope.graph.model import standardize
+from unitscope.graph.inputs import declared_shape, image_input
+from unitscope.graph.ir import Graph, Shape
+from unitscope.graph.lower import Tensors, emitter_for, lower
+from unitscope.graph.model import load
 
 
 def lowered(
     model: onnx.ModelProto, *, keep: bool = True, shape: Shape | None = None
-) -> tuple[Graph, dict[str, Value]]:
-    model = standardize(model)
-    op = emitter_for(model)
-    declared = image_input(model)
+) -> tuple[Graph, Tensors]:
+    loaded = load(model)
+    op = emitter_for(loaded)
+    declared = image_input(loaded)
     image = op.graph.add_input(declared.name, np.float32, shape or declared_shape(declared))
-    return op.graph, lower(op, model, {declared.name: image}, keep=lambda _: keep)
+    return op.graph, lower(op, loaded, {declared.name: image}, keep=lambda _: keep)
 
 
 def outputs(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
@@ -118,32 +119,120 @@ def test_newer_opsets_are_restamped_only_where_the_meaning_is_the_same(opset: in
     assert assert_same_function(model).opset == 18
 
 
-def test_unknown_sizes_get_names_of_their_own() -> None:
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["?", 3, "?", "?"])
-    batch, channels, height, width = declared_shape(value)
-    assert channels == 3 and len({batch, height, width}) == 3
-
-
-def test_control_flow_is_refused_by_name() -> None:
-    branch = helper.make_graph(
-        [helper.make_node("Identity", ["flat"], ["chosen"])],
-        "branch",
-        [],
-        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)],
-    )
+def choice(condition: np.ndarray) -> onnx.ModelProto:
+    """An If over the input: its branches scale what the graph around them has flattened."""
+    branches = []
+    for factor in (2.0, 3.0):
+        branches.append(
+            helper.make_graph(
+                [helper.make_node("Mul", ["flat", "factor"], ["chosen"])],
+                "branch",
+                [],
+                [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)],
+                [numpy_helper.from_array(np.array(factor, np.float32), "factor")],
+            )
+        )
     nodes = [
         helper.make_node("Flatten", ["image"], ["flat"]),
         helper.make_node(
-            "If", ["yes"], ["output"], name="choice", then_branch=branch, else_branch=branch
+            "If", ["yes"], ["output"],
+            name="choice", then_branch=branches[0], else_branch=branches[1],
         ),
-    ]
-    model = model_of(nodes, {"yes": np.array(True)}, output=("N", 3 * SIZE * SIZE))
-    with pytest.raises(ModelRejected, match="'choice' \\(If\\)"):
-        lowered(model)
+    ]  # fmt: skip
+    return model_of(nodes, {"yes": condition}, output=("N", 3 * SIZE * SIZE))
 
 
-def test_several_inputs_are_refused_with_their_names() -> None:
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_constant_condition_chooses_its_branch(condition: bool) -> None:
+    graph = assert_same_function(choice(np.array(condition)))
+    assert "If" not in {node.op_type for node in graph.nodes}
+
+
+def test_other_control_flow_is_refused_by_name() -> None:
+    model = choice(np.array(True))
+    del model.graph.initializer[:]
+    model.graph.node.insert(0, helper.make_node("ReduceMax", ["image"], ["top"], keepdims=0))
+    model.graph.node.insert(1, helper.make_node("Cast", ["top"], ["yes"], to=TensorProto.BOOL))
+    _, tensors = lowered(model)
+    with pytest.raises(ModelRejected, match=r"'choice' \(If\).*only at run time"):
+        tensors["output"]
+
+
+def test_what_cannot_be_emitted_stops_only_what_needs_it() -> None:
     model = small_classifier()
-    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 1]))
-    with pytest.raises(ModelRejected, match=r"2 inputs .*'image', 'mask'"):
-        image_input(model)
+    model.graph.node.extend(
+        [
+            helper.make_node("Secret", ["logits"], ["secret"], name="odd", domain="corp"),
+            helper.make_node("Relu", ["secret"], ["more"]),
+        ]
+    )
+    model.opset_import.append(helper.make_opsetid("corp", 1))
+    _, tensors = lowered(model)
+    assert "more" not in tensors and tensors["output"].shape == ("N", CLASSES)
+    with pytest.raises(ModelRejected, match=r"'odd' \(corp::Secret\).*domain 'corp'"):
+        tensors["more"]
+
+
+def test_layouts_of_one_machine_are_refused_with_advice() -> None:
+    model = small_classifier()
+    model.graph.node[0].domain = "com.microsoft.nchwc"
+    model.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    _, tensors = lowered(model)
+    with pytest.raises(ModelRejected, match="ORT_ENABLE_EXTENDED or below"):
+        tensors["output"]
+
+
+@pytest.mark.parametrize("half", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_half_precision_is_computed_in_single(half: int) -> None:
+    graph, tensors = lowered(halved(small_classifier(), half))
+    assert tensors["output"].dtype == np.float32
+    image = np.random.default_rng(1).random((2, 3, SIZE, SIZE), np.float32)
+    found = outputs(graph.to_model([tensors["output"]]), image)
+    np.testing.assert_allclose(found, outputs(small_classifier(), image), atol=1e-2)
+
+
+def halved(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
+    """The model in half precision, with a cast there and back."""
+    dtype = helper.tensor_dtype_to_np_dtype(half)
+    for tensor in model.graph.initializer:
+        content = numpy_helper.to_array(tensor).astype(dtype)
+        tensor.CopyFrom(numpy_helper.from_array(content, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = half
+    first = model.graph.node[0]
+    first.input[0] = "narrow"
+    casts = [
+        helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["wide"], ["narrow"], to=half),
+    ]
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_a_loop_is_refused() -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["go_on"]),
+            helper.make_node("Relu", ["before"], ["after"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("Loop", ["count", "", "flat"], ["output"], body=body),
+    ]
+    model = model_of(nodes, {"count": np.array(2)}, output=("N", 3 * SIZE * SIZE))
+    _, tensors = lowered(model)
+    with pytest.raises(ModelRejected, match="loops are not supported"):
+        tensors["output"]

@@ -16,14 +16,14 @@ from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.preprocessing import emit_preprocessing
+from unitscope.ascent.subject import Subject, emit_subject, fit
 from unitscope.ascent.transforms import emit_view
 from unitscope.autodiff.rules import REDIRECTED, RULES
 from unitscope.autodiff.vjp import differentiate
-from unitscope.graph.card import Card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 from unitscope.graph.layers import Layer
-from unitscope.graph.lower import emitter_for, image_input, lower
+from unitscope.graph.lower import emitter_for
 
 _SMALLEST_NORM = 1e-30
 """Gradients below count as zero; the largest image's √size divided by it is still finite."""
@@ -34,31 +34,17 @@ def port(name: str) -> str:
     return f"unitscope/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A standardized model with its card, and the tensor that holds its logits."""
-
-    sha256: str
-    model: onnx.ModelProto
-    card: Card
-    logits: str
-
-    def __hash__(self) -> int:
-        return hash(self.sha256)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Subject) and (self.sha256, self.card) == (other.sha256, other.card)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramSpec:
     """What decides the graphs of a program; equal specs share one.
 
-    `views`: the model sees the image through a matrix per row (transforms, or an image that is
-    not of the model's size), not directly. `redirect`: dead ReLUs let through what wakes them.
+    `logits`: the tensor that holds the model's scores of its classes. `views`: the model sees
+    the image through a matrix per row (transforms, or an image that is not of the model's size),
+    not directly. `redirect`: dead ReLUs let through what wakes them.
     """
 
     subject: Subject
+    logits: str
     layer: Layer
     image: ImageSpec
     objective: str = "channel"
@@ -153,7 +139,7 @@ def _look(
 
     `whole`: the image as it is, fitted to the model's input; else as the request's views have it.
     """
-    card, model = spec.subject.card, spec.subject.model
+    card = spec.subject.card
     size = (card.height_px, card.width_px)
     seen = image
     if whole and size != (spec.image.height_px, spec.image.width_px):
@@ -162,10 +148,14 @@ def _look(
     elif spec.views and not whole:
         matrices = op.graph.add_input(port("matrices"), np.float32, (spec.rows, 2, 3))
         seen = emit_view(op, image, matrices, *size)
-    ready = emit_preprocessing(op, seen, card)
-    values = lower(op, model, {image_input(model).name: ready}, keep=RULES.__contains__)
-    scores = OBJECTIVES[spec.objective](op, values[spec.layer.tensor], spec.layer)
-    return scores, values[spec.subject.logits]
+    ready = fit(op, spec.subject, emit_preprocessing(op, seen, card))
+    tensors = emit_subject(op, spec.subject, ready)
+    scores = OBJECTIVES[spec.objective](op, tensors[spec.layer.tensor], spec.layer)
+    return _single(op, scores), _single(op, tensors[spec.logits])
+
+
+def _single(op: Emitter, value: Value) -> Value:
+    return value if value.dtype == np.float32 else op.Cast(value, to=onnx.TensorProto.FLOAT)
 
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:

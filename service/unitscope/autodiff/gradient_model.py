@@ -3,50 +3,62 @@
 from __future__ import annotations
 
 import onnx
-from onnx import helper
 
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.errors import ModelRejected
-from unitscope.graph.layers import catalogue, find_layer, find_logits
-from unitscope.graph.lower import declared_shape, emitter_for, image_input, lower
-from unitscope.graph.model import ModelSource, load, standardize
+from unitscope.graph.inputs import computed_type, declared_shape, declared_type, image_input
+from unitscope.graph.layers import catalogue, find_layer
+from unitscope.graph.logits import find_logits
+from unitscope.graph.lower import emitter_for, lower, outputs_of
+from unitscope.graph.model import ModelSource, load
 
 COTANGENT = "cotangent"
 IMAGE_GRADIENT = "image_gradient"
 
 
-def gradient_model(model: ModelSource, layer: str | None = None) -> onnx.ModelProto:
+def gradient_model(
+    model: ModelSource, layer: str | None = None, *, image: str = ""
+) -> onnx.ModelProto:
     """Build the vector-Jacobian product of `layer` as a model of standard operators.
 
     `model`: a path, the file's bytes or a loaded model. `layer`: tensor name or friendly name;
-    None means the logits, the tensor before a final Softmax, LogSoftmax or Sigmoid.
+    None means the logits, the tensor before a final Softmax, LogSoftmax or Sigmoid. `image`: the
+    input to differentiate by, where the model has several.
 
-    The result takes the model's image under its own name and in its declared shape, open sizes
-    included, and `cotangent` in the shape of the layer. It returns the layer's activation under
-    its own name and `image_gradient` = cotangentᵀ · ∂activation/∂image in the shape of the image.
+    The result takes the model's inputs under their own names and in their declared shapes, open
+    sizes included, and `cotangent` in the shape of the layer. It returns the layer's activation
+    under its own name and `image_gradient` = cotangentᵀ · ∂activation/∂image in the shape of the
+    image. An image of half precision or of whole numbers is taken in float32.
 
     Raises ModelRejected, naming node and operator, where there is no gradient, and NotFound for
     an unknown layer.
     """
-    proto = standardize(load(model))
-    declared = image_input(proto)
-    op = emitter_for(proto)
-    image = op.graph.add_input(
-        declared.name,
-        helper.tensor_dtype_to_np_dtype(declared.type.tensor_type.elem_type),
-        declared_shape(declared),
-    )
-    values = lower(op, proto, {declared.name: image}, keep=RULES.__contains__)
-    for name in {COTANGENT, IMAGE_GRADIENT} & {*values}:
+    loaded = load(model)
+    op = emitter_for(loaded)
+    picture = image_input(loaded, image).name
+    inputs = {
+        declared.name: op.graph.add_input(
+            declared.name,
+            computed_type(declared) if declared.name == picture else declared_type(declared),
+            declared_shape(declared, is_image=declared.name == picture),
+        )
+        for declared in loaded.graph.input
+    }
+    tensors = lower(op, loaded, inputs, keep=RULES.__contains__)
+    for name in {COTANGENT, IMAGE_GRADIENT} & {*tensors}:
         raise ModelRejected(
             f"the model has a tensor called {name!r}; rename it to export a gradient"
         )
+    nodes = op.graph.nodes
     if layer is None:
-        activation = find_logits(op.graph.nodes, [values[y.name] for y in proto.graph.output])
+        activation = find_logits(nodes, outputs_of(loaded, tensors))
     else:
-        activation = values[find_layer(catalogue(op.graph.nodes, values, image), layer).tensor]
+        found = find_layer(catalogue(loaded, tensors, nodes, inputs[picture]), layer)
+        activation = tensors[found.tensor]
     cotangent = op.graph.add_input(COTANGENT, activation.dtype, activation.shape or ())
-    gradient = differentiate(op, output=activation, wrt=image, cotangent=cotangent, rules=RULES)
+    gradient = differentiate(
+        op, output=activation, wrt=inputs[picture], cotangent=cotangent, rules=RULES
+    )
     (named,) = op.emit("Identity", [gradient], outputs=[IMAGE_GRADIENT])
     return op.graph.to_model([activation, named])

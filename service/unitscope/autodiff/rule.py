@@ -11,24 +11,19 @@ what it does not know. A case it knows and does not cover it leaves by raising `
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from onnx import defs, helper
 
 from unitscope.errors import ModelRejected
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Node, Value
+from unitscope.graph.signature import Signature, Uncovered
 from unitscope.registry import Registry
+
+__all__ = ["Cotangents", "Rule", "RuleFunction", "Rules", "Uncovered", "refuse"]
 
 Cotangents = tuple[Value | None, ...]
 RuleFunction = Callable[..., Cotangents]
-
-
-class Uncovered(Exception):
-    """Raised by a rule for a case without a formula; the refusal built from it names the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +32,15 @@ class Rule:
 
     `several`: the rule takes tuples of outputs and cotangents (None where none arrives)
     instead of one of each.
-    `harmless`: attributes that do not change the values at inference, so nobody reads them.
     """
 
     operator: str
     function: RuleFunction
-    attributes: dict[str, Any]
+    signature: Signature
     several: bool
-    harmless: frozenset[str]
 
     def apply(self, op: Emitter, node: Node, cotangents: Cotangents) -> Cotangents:
         """The cotangents of the node's inputs; raises ModelRejected for a case not covered."""
-        attributes = self._bind(op, node)
         dy, y = (cotangents, node.outputs) if self.several else (cotangents[0], node.outputs[0])
         if not self.several and any(other is not None for other in cotangents[1:]):
             raise refuse(node, "only its first output has a gradient")
@@ -56,23 +48,12 @@ class Rule:
             if value is not None and value.shape is None:
                 raise refuse(node, f"the rank of {value.name!r} is unknown")
         try:
+            attributes = self.signature.bind(
+                node.attributes, op_type=node.op_type, domain=node.domain, opset=op.graph.opset
+            )
             return self.function(op, dy, y, *node.inputs, **attributes)
         except Uncovered as case:
             raise refuse(node, f"no gradient for {case}") from case
-
-    def _bind(self, op: Emitter, node: Node) -> dict[str, Any]:
-        schema = defs.get_schema(node.op_type, op.graph.opset, node.domain).attributes
-        defaults = {
-            name: _schema_default(schema[name])
-            for name in schema
-            if schema[name].default_value.name
-        }
-        for name, value in node.attributes.items():
-            unknown = name not in self.attributes and name not in self.harmless
-            if unknown and value != defaults.get(name):
-                raise refuse(node, f"no gradient for attribute {name}={value!r}")
-        given = defaults | node.attributes
-        return {name: given.get(name, default) for name, default in self.attributes.items()}
 
 
 class Rules:
@@ -101,15 +82,9 @@ class Rules:
         """Enter the decorated function as the rule of `operators`."""
 
         def enter(function: RuleFunction) -> RuleFunction:
-            parameters = inspect.signature(function).parameters.values()
-            attributes = {
-                p.name: None if p.default is p.empty else p.default
-                for p in parameters
-                if p.kind is p.KEYWORD_ONLY
-            }
+            signature = Signature.of(function, harmless, leading=3)
             for operator in operators:
-                rule = Rule(operator, function, attributes, several, frozenset(harmless))
-                self._rules.add(operator, rule)
+                self._rules.add(operator, Rule(operator, function, signature, several))
             return function
 
         return enter
@@ -139,9 +114,3 @@ def refuse(node: Node, why: str) -> ModelRejected:
     first = next((value.name for value in node.outputs if value), "?")
     operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     return ModelRejected(f"node {node}: {why}", node=node.name or first, operator=operator)
-
-
-def _schema_default(attribute: defs.OpSchema.Attribute) -> Any:
-    """The default value an operator's schema gives to an attribute."""
-    value = helper.get_attribute_value(attribute.default_value)
-    return value.decode() if isinstance(value, bytes) else value

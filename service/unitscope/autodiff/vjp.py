@@ -11,7 +11,7 @@ from collections import defaultdict
 from unitscope.autodiff.rule import Cotangents, Rules, refuse
 from unitscope.errors import ModelRejected
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Node, Value
+from unitscope.graph.ir import Node, Value, downstream
 
 
 def differentiate(
@@ -41,6 +41,48 @@ def differentiate(
     if total is None:
         raise _not_differentiable(nodes, output, active)
     return total
+
+
+def refusals(op: Emitter, *, wrt: Value, rules: Rules) -> dict[Value, ModelRejected]:
+    """Why `differentiate` would refuse a value, for all values that depend on `wrt` and have none.
+
+    Every rule on the way is tried on its own and what it emits is thrown away, so the whole graph
+    costs no more than one gradient.
+    """
+    nodes = list(op.graph.nodes)
+    active = active_values(nodes, wrt, rules)
+    depending = downstream(nodes, wrt)
+    refused: dict[Value, ModelRejected] = {}
+    for node in nodes:
+        inherited = next((refused[x] for x in node.inputs if x in active and x in refused), None)
+        for position, y in enumerate(node.outputs):
+            if y is None or y not in depending:
+                continue
+            if y not in active:
+                refused[y] = _not_differentiable(nodes, y, active)
+            elif reason := inherited or _tried(op, node, position, active, rules):
+                refused[y] = reason
+    return refused
+
+
+def _tried(
+    op: Emitter, node: Node, position: int, active: set[Value], rules: Rules
+) -> ModelRejected | None:
+    """What the node's rule says to a cotangent of one output."""
+    y = node.outputs[position]
+    if y is None:
+        return None
+    end = len(op.graph.nodes)
+    probe = Value("probe", y.dtype, y.shape)
+    dys = tuple(probe if other is y else None for other in node.outputs)
+    try:
+        for x, dx in _through(op, node, dys, active, rules):
+            op.sum_to(dx, x)
+    except ModelRejected as reason:
+        return reason
+    finally:
+        del op.graph.nodes[end:]
+    return None
 
 
 def active_values(nodes: list[Node], wrt: Value, rules: Rules) -> set[Value]:

@@ -12,7 +12,7 @@ from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.program import ProgramSpec
 from unitscope.ascent.transforms import TRANSFORMS
-from unitscope.engine.repository import LoadedModel
+from unitscope.engine.loading import LoadedModel
 from unitscope.engine.request import Accepted, ImageFormat, MaximizeRequest
 from unitscope.errors import InvalidRequest
 from unitscope.graph.layers import Layer
@@ -87,6 +87,7 @@ def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
     )
     spec = ProgramSpec(
         subject=model.subject,
+        logits=model.info.logits_tensor,
         layer=layer,
         image=image,
         objective="channel" if request.position is None else "neuron",

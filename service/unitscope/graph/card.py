@@ -18,6 +18,12 @@ A card is a small TOML file beside the model (``name.toml`` for ``name.onnx``):
     [labels]
     file = "labels.txt"
 
+A model with several inputs needs two things more: `name` under [input], the input that takes the
+picture, and what the others hold, a number or a nested list each:
+
+    [constants]
+    keep_prob = 1.0
+
 The model's input is ``(low + picture · (high − low) − mean) / std`` for a picture in 0..1, with
 `mean` and `std` in the model's channel order.
 """
@@ -27,12 +33,12 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unitscope.errors import ModelRejected
-from unitscope.graph.ir import Shape
+from unitscope.graph.ir import Dim, Shape
 
 LAYOUTS = ("NCHW", "NHWC")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,8 +51,9 @@ class Card:
     """Preprocessing and labels of one model.
 
     `channels`: one letter per channel in the model's order, for example "RGB", "BGR" or "L".
-    `labels`: one per class, or empty. `inferred`: nobody stated this, it was guessed from the
-    graph.
+    `labels`: one per class, or empty. `image`: the input that takes the picture, "" = the only
+    one; `constants`: what the others hold. `inferred`: nobody stated this, it was guessed from
+    the graph.
     """
 
     layout: str
@@ -58,6 +65,8 @@ class Card:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     labels: tuple[str, ...] = ()
+    image: str = ""
+    constants: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     license: str = ""
     source: str = ""
@@ -89,12 +98,13 @@ def load_card(path: Path) -> Card:
     except (OSError, ValueError) as error:
         raise ModelRejected(f"cannot read the card {path.name}: {error}") from error
     about, given = content.get("model", {}), dict(content.get("input", {}))
-    given.pop("name", None)
+    given["image"] = str(given.pop("name", ""))
     for key in ("mean", "std"):
         given[key] = tuple(given.get(key, ()))
     try:
         return Card(
             **given,
+            constants=content.get("constants", {}),
             labels=_labels(content.get("labels", {}), path.parent),
             title=str(about.get("title", "")),
             license=str(about.get("license", "")),
@@ -104,30 +114,55 @@ def load_card(path: Path) -> Card:
         raise ModelRejected(f"the card {path.name} is incomplete: [input] {error}") from error
 
 
-def infer_card(shape: Shape, class_count: int) -> Card:
+def infer_card(shape: Shape, class_count: int, *, pixels: bool, name: str = "") -> Card:
     """Guess the card of a model from its input `shape` (with batch) and number of classes.
 
-    Three channels and 1000 classes mean ImageNet as torchvision normalises it; anything else is
-    taken as a picture in 0..1. The result is marked `inferred`.
+    `pixels`: the model takes 0..255 and normalizes by itself. Else three channels and 1000 classes
+    mean ImageNet as torchvision normalizes it; anything else is taken as a picture in 0..1. A row
+    of numbers is taken as a square picture where it can be one. The result is marked `inferred`.
     """
+    layout, channels, height, width = _picture_of(shape)
+    imagenet = channels == 3 and class_count == 1000 and not pixels
+    return Card(
+        layout=layout,
+        channels={1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "X" * channels),
+        height_px=height,
+        width_px=width,
+        high=255.0 if pixels else 1.0,
+        mean=_IMAGENET_MEAN if imagenet else (0.0,) * channels,
+        std=_IMAGENET_STD if imagenet else (1.0,) * channels,
+        image=name,
+        inferred=True,
+    )
+
+
+def _picture_of(shape: Shape) -> tuple[str, int, int, int]:
+    """Layout, channels, height and width of the picture behind an input of `shape`."""
+    if len(shape) == 2 and isinstance(shape[1], int):
+        return "NCHW", *_square(shape[1])
+    if len(shape) == 3:
+        return "NCHW", 1, _size(shape[1]), _size(shape[2])
     if len(shape) != 4:
         raise ModelRejected(
             f"the input has shape {list(shape)}, expected a batch of images [N, C, H, W]"
         )
-    layout = "NHWC" if shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4) else "NCHW"
-    channel, height, width = (shape[1], *shape[2:]) if layout == "NCHW" else (shape[3], *shape[1:3])
-    if not isinstance(channel, int):
+    last = shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+    channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
+    if not isinstance(channels, int):
         raise ModelRejected("the number of channels is open: state it in a card beside the model")
-    imagenet = channel == 3 and class_count == 1000
-    return Card(
-        layout=layout,
-        channels={1: "L", 3: "RGB", 4: "RGBA"}.get(channel, "X" * channel),
-        height_px=height if isinstance(height, int) else _DEFAULT_SIZE_PX,
-        width_px=width if isinstance(width, int) else _DEFAULT_SIZE_PX,
-        mean=_IMAGENET_MEAN if imagenet else (0.0,) * channel,
-        std=_IMAGENET_STD if imagenet else (1.0,) * channel,
-        inferred=True,
-    )
+    return "NHWC" if last else "NCHW", channels, _size(height), _size(width)
+
+
+def _square(count: int) -> tuple[int, int, int]:
+    for channels in (1, 3):
+        side = math.isqrt(count // channels)
+        if channels * side * side == count:
+            return channels, side, side
+    return 1, 1, count
+
+
+def _size(dim: Dim) -> int:
+    return dim if isinstance(dim, int) else _DEFAULT_SIZE_PX
 
 
 def _labels(table: Mapping[str, Any], directory: Path) -> tuple[str, ...]:

@@ -71,7 +71,6 @@ class Emitter:
         outputs: int | Sequence[str] = 1,
         name: str = "",
         domain: str = "",
-        scope: str = "",
     ) -> tuple[Value, ...]:
         """Append one node with `outputs` results (a count, or names; "" = absent)."""
         operands = self._operands(inputs)
@@ -94,7 +93,7 @@ class Emitter:
         if known is not None:
             return tuple(Value(n, a.dtype, a.shape, a) for n, a in zip(names, known, strict=True))
         values = tuple(self._value(n, types.get(n), node, operands) if n else None for n in names)
-        self.graph.nodes.append(Node(op_type, tuple(operands), values, given, name, domain, scope))
+        self.graph.nodes.append(Node(op_type, tuple(operands), values, given, name, domain))
         return values  # type: ignore[return-value]  # absent outputs are only asked for by lower()
 
     def const(self, content: Any, dtype: Any = None) -> Value:

@@ -58,10 +58,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operator application. An absent optional input or output is None.
-
-    `scope`: the module that the exporter says it came from, or "".
-    """
+    """One operator application. An absent optional input or output is None."""
 
     op_type: str
     inputs: tuple[Value | None, ...]
@@ -69,7 +66,6 @@ class Node:
     attributes: dict[str, Any]
     name: str = ""
     domain: str = ""
-    scope: str = ""
 
     def __str__(self) -> str:
         first = next((value.name for value in self.outputs if value), "?")
@@ -142,6 +138,15 @@ class Graph:
                 kept.append(node)
                 wanted.update(value.name for value in node.inputs if value)
         return kept[::-1]
+
+
+def downstream(nodes: Sequence[Node], source: Value) -> set[Value]:
+    """`source` and all values computed from it by `nodes`, which are in order."""
+    reached = {source}
+    for node in nodes:
+        if any(x in reached for x in node.inputs):
+            reached.update(y for y in node.outputs if y is not None)
+    return reached
 
 
 def _node_proto(node: Node) -> onnx.NodeProto:

@@ -1,45 +1,47 @@
-"""The catalogue of a model: its layers, their units, and the logits."""
+"""The catalogue of a model: its layers, their units and names, as its own nodes say them."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from unitscope.errors import ModelRejected, NotFound
+import onnx
+
+from unitscope.errors import NotFound
 from unitscope.graph.ir import Node, Shape, Value
+from unitscope.graph.lower import Tensors
+from unitscope.graph.model import Model
+from unitscope.graph.unit_axis import unit_axes
 
 _KINDS = {
-    "convolution": ("Conv", "ConvTranspose"),
-    "linear": ("Gemm", "MatMul"),
-    "activation": (
-        "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish",
-        "Elu", "Selu", "Celu", "Gelu", "Mish", "Swish", "Softplus", "Softsign",
+    "convolution": ("Conv", "ConvTranspose", "FusedConv", "NhwcConv", "QLinearConv", "ConvInteger"),
+    "linear": (
+        "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "QGemm", "QLinearMatMul", "MatMulNBits",
+        "MatMulInteger", "LinearClassifier",
     ),
-    "pooling": ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"),
+    "activation": (
+        "Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid",
+        "HardSwish", "Elu", "Selu", "Celu", "Gelu", "BiasGelu", "FastGelu", "QuickGelu", "Mish",
+        "Swish", "Softplus", "Softsign", "QLinearLeakyRelu", "QLinearSigmoid",
+    ),
+    "pooling": (
+        "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool",
+        "QLinearAveragePool", "QLinearGlobalAveragePool",
+    ),
     "normalization": (
         "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization",
-        "LRN",
+        "LRN", "RMSNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization",
     ),
-    "sum": ("Add", "Sum"),
-    "concatenation": ("Concat",),
-    "probability": ("Softmax", "LogSoftmax"),
+    "attention": ("Attention", "MultiHeadAttention"),
+    "recurrent": ("LSTM", "GRU", "RNN"),
+    "sum": ("Add", "Sum", "QLinearAdd"),
+    "concatenation": ("Concat", "QLinearConcat"),
+    "probability": ("Softmax", "LogSoftmax", "QLinearSoftmax"),
 }  # fmt: skip
+_GATES = {"Sigmoid", "HardSigmoid"}
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators}
-_MAPS = {"convolution", "pooling", "normalization"}
-_UNCHANGED = {
-    "Identity",
-    "Cast",
-    "Reshape",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "Dropout",
-}
-_INSERTED = "_v_"
-"""How ONNX's version converter calls its own tensors: before opset 13 a Softmax flattened."""
-_SQUASHING = {"Softmax", "LogSoftmax", "Sigmoid", "Hardmax"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,9 @@ class Layer:
     """An activation whose units can be climbed.
 
     `tensor`: its ONNX tensor name, unique in the model. `name`: a friendly, also unique name.
-    `shape`: without the batch. `unit_axis`: the axis of `shape` that counts units: channels
-    `[C, H, W]`, features `[D]`, or the last axis of tokens `[T, D]`.
+    `shape`: without the batch. `unit_axis`: the axis of `shape` that counts units: channels of
+    `[C, H, W]` or `[H, W, C]`, features of `[D]` or of tokens `[T, D]`. `pre_activation`: of an
+    activation, the tensor it is computed from, else "". `refusal`: why there is no gradient, or "".
     """
 
     tensor: str
@@ -57,6 +60,8 @@ class Layer:
     kind: str
     shape: Shape
     unit_axis: int
+    pre_activation: str = ""
+    refusal: str = ""
 
     @property
     def unit_count(self) -> int:
@@ -66,24 +71,36 @@ class Layer:
 
 
 def catalogue(
-    nodes: Sequence[Node], values: Mapping[str, Value], image: Value
+    model: Model, tensors: Tensors, nodes: Sequence[Node], image: Value, *, channel_axis: int = 1
 ) -> tuple[Layer, ...]:
-    """The layers among `values` (a model's tensors by name) that depend on `image`, in order."""
+    """The layers of `model` that depend on `image`, in the order of its own nodes.
+
+    `tensors` and `nodes` are what lowering it onto `image` gave.
+    """
+    axes = unit_axes(nodes, image, channel_axis)
+    producers = {name: node for node in model.graph.node for name in node.output}
     layers: list[Layer] = []
     names: set[str] = set()
     counts: dict[str, int] = {}
-    reached = {image}
-    for node in nodes:
-        if not any(x in reached for x in node.inputs):
-            continue
-        reached.update(y for y in node.outputs if y is not None)
-        value = node.outputs[0]
-        if value is None or values.get(value.name) is not value or not _has_units(value):
+    for tensor, node in producers.items():
+        value = tensors.find(tensor)
+        if value is None or value not in axes or not has_units(value):
             continue
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
-        name = _friendly_name(node, counts[node.op_type], names)
+        name = _friendly_name(node, model, counts[node.op_type], names)
         names.add(name)
-        layers.append(_layer(node, value, name))
+        squashed = _pre_activation(node, producers)
+        layers.append(
+            Layer(
+                tensor=tensor,
+                name=name,
+                operator=node.op_type,
+                kind="activation" if squashed else _KIND_OF.get(node.op_type, "other"),
+                shape=(value.shape or ())[1:],
+                unit_axis=axes[value] - 1,
+                pre_activation=squashed,
+            )
+        )
     return tuple(layers)
 
 
@@ -96,66 +113,52 @@ def find_layer(layers: Sequence[Layer], name: str) -> Layer:
     raise NotFound("layer", name, [layer.name for layer in layers])
 
 
-def find_logits(nodes: Sequence[Node], outputs: Sequence[Value]) -> Value:
-    """The tensor before the final Softmax, LogSoftmax or Sigmoid; else the output itself.
-
-    Of several outputs the float one with most classes counts. Raises ModelRejected if no output
-    is a float tensor with units.
-    """
-    scores = [value for value in outputs if value.const is None and _has_units(value)]
-    if not scores:
-        raise ModelRejected("the model has no float output of shape [N, classes]")
-    output = max(scores, key=_class_count)
-    producers = {value: node for node in nodes for value in node.outputs if value is not None}
-    value: Value | None = output
-    while value in producers and producers[value].op_type in _UNCHANGED:
-        value = producers[value].inputs[0]
-    if value not in producers or producers[value].op_type not in _SQUASHING:
-        return output
-    logits = producers[value].inputs[0] or output
-    if logits in producers and logits.name.startswith(_INSERTED):
-        return producers[logits].inputs[0] or output
-    return logits
-
-
-def _has_units(value: Value) -> bool:
+def has_units(value: Value) -> bool:
+    """True for a float tensor with an axis besides the batch."""
     return value.is_float and value.shape is not None and len(value.shape) >= 2
 
 
-def _class_count(value: Value) -> int:
-    sizes = [dim for dim in (value.shape or ())[1:] if isinstance(dim, int) and dim > 1]
-    return sizes[-1] if sizes else 0
+def _pre_activation(node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> str:
+    """The tensor an activation is computed from; x · σ(x) is one, though written in two nodes."""
+    if _KIND_OF.get(node.op_type) == "activation":
+        return node.input[0]
+    if node.op_type == "Mul":
+        for x, gate in (node.input, [*node.input][::-1]):
+            opened = producers.get(gate)
+            if opened is not None and opened.op_type in _GATES and opened.input[0] == x:
+                return x
+    return ""
 
 
-def _layer(node: Node, value: Value, name: str) -> Layer:
-    kind = _KIND_OF.get(node.op_type, "other")
-    shape = (value.shape or ())[1:]
-    tokens = len(shape) == 2 and kind not in _MAPS
-    return Layer(
-        tensor=value.name,
-        name=name,
-        operator=node.op_type,
-        kind=kind,
-        shape=shape,
-        unit_axis=1 if tokens else 0,
-    )
-
-
-def _friendly_name(node: Node, index: int, taken: Collection[str]) -> str:
+def _friendly_name(node: onnx.NodeProto, model: Model, index: int, taken: Collection[str]) -> str:
     """The module the node belongs to, however its exporter says it, made unique by a number."""
-    stem = _weight_owner(node) or node.scope or _path(node) or f"{node.op_type.lower()}_{index}"
+    stem = (
+        _weight_owner(node, model)
+        or _scope(node)
+        or _path(node)
+        or f"{node.op_type.lower()}_{index}"
+    )
     names = itertools.chain([stem], (f"{stem}_{count}" for count in itertools.count(1)))
     return next(name for name in names if name not in taken)
 
 
-def _weight_owner(node: Node) -> str:
+def _weight_owner(node: onnx.NodeProto, model: Model) -> str:
     """``layer1.0.conv1`` of a node whose weight is called ``layer1.0.conv1.weight``."""
-    weight = node.inputs[1] if len(node.inputs) > 1 else None
-    named = weight is not None and weight.const is not None and weight.name.endswith(".weight")
-    return weight.name.removesuffix(".weight") if weight is not None and named else ""
+    weight = node.input[1] if len(node.input) > 1 else ""
+    named = weight in model.weights and weight.endswith(".weight")
+    return weight.removesuffix(".weight") if named else ""
 
 
-def _path(node: Node) -> str:
+def _scope(node: onnx.NodeProto) -> str:
+    """The innermost module of the path that PyTorch's exporter leaves in a node's metadata."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            path = re.findall(r"'([^']*)'", entry.value)
+            return str(path[-2]) if len(path) > 1 else ""
+    return ""
+
+
+def _path(node: onnx.NodeProto) -> str:
     """The path in the node's name, without repetition: ``/layer1/layer1.0/conv1/Conv``."""
     path: list[str] = []
     segments = [segment for segment in node.name.split("/") if segment]

@@ -2,219 +2,255 @@
 
 Lowering is emission. The model's nodes are emitted one after another onto given input values;
 the emitter infers every shape and folds every constant on the way. An operator that nobody
-asked to keep is replaced by the body its schema defines, where it has one.
+asked to keep is replaced by its lowering, else by the body its schema defines, where it has one.
+Half precision is computed in single: every float16 and bfloat16 of the file becomes float32.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import defs, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from unitscope.errors import ModelRejected
+from unitscope.graph.body import body_of, bound_to
+from unitscope.graph.dialect import STANDARD
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Dim, Graph, Shape, Value
-from unitscope.graph.model import opset_of
+from unitscope.graph.ir import Graph, Value
+from unitscope.graph.lowerings import LOWERINGS
+from unitscope.graph.model import Model
+from unitscope.graph.signature import Uncovered
 
 Keep = Callable[[str], bool]
-"""Told an operator of the standard domain, says whether it must not be replaced by its body."""
+"""Told an operator of the standard domain, says whether it has a gradient rule."""
+
+_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
+_THIS_MACHINE_ONLY = "com.microsoft.nchwc"
 
 
-def image_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The input that is not a weight (IR 3 lists initializers among the inputs).
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensors(Mapping[str, Value]):
+    """A model's tensors by name.
 
-    Raises ModelRejected unless there is exactly one, of float32 elements.
+    What could not be emitted is missing, and asking for it raises the ModelRejected that names
+    the node at fault: a label computed beside the scores need not stop a model.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        names = ", ".join(repr(value.name) for value in inputs)
-        raise ModelRejected(f"the model has {len(inputs)} inputs ({names}), expected one image")
-    (image,) = inputs
-    if image.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        got = helper.tensor_dtype_to_string(image.type.tensor_type.elem_type)
-        raise ModelRejected(f"input {image.name!r} holds {got}, expected TensorProto.FLOAT")
-    return image
+
+    _values: dict[str, Value] = field(default_factory=dict)
+    _refused: dict[str, ModelRejected] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Value:
+        """The tensor called `name`; raises ModelRejected if it was refused or never computed."""
+        if name in self._refused:
+            raise copy(self._refused[name]) from self._refused[name]
+        if name not in self._values:
+            raise ModelRejected(f"tensor {name!r} is used and never computed")
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def find(self, name: str) -> Value | None:
+        """The tensor called `name`, None if it was refused or never computed."""
+        return self._values.get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, name: str, value: Value) -> None:
+        self._values[name] = value
+
+    def refuse(self, name: str, reason: ModelRejected) -> None:
+        self._refused[name] = reason
+
+    def inner(self) -> Tensors:
+        """A scope that begins with these tensors."""
+        return Tensors(dict(self._values), dict(self._refused))
 
 
-def declared_shape(value: onnx.ValueInfoProto) -> Shape:
-    """The declared shape, each unknown size under a name of its own.
-
-    Names in files are not trusted: exporters write "?" for height and for width.
-    """
-    if not value.type.tensor_type.HasField("shape"):
-        raise ModelRejected(f"input {value.name!r} declares no shape")
-    return tuple(
-        int(dim.dim_value)
-        if dim.HasField("dim_value") and dim.dim_value > 0
-        else _symbol(value.name, axis)
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
-    )
-
-
-def _symbol(name: str, axis: int) -> Dim:
-    return "N" if axis == 0 else f"{name}_{axis}"
-
-
-def emitter_for(model: onnx.ModelProto) -> Emitter:
+def emitter_for(model: Model) -> Emitter:
     """An emitter on an empty graph of the model's opset that hands out none of its names."""
-    graph = Graph(opset_of(model))
+    graph = Graph(model.opset)
     graph.reserve(name for node in model.graph.node for name in node.output)
-    graph.reserve(tensor.name for tensor in model.graph.initializer)
+    graph.reserve(model.weights)
     graph.reserve(value.name for value in model.graph.input)
     return Emitter(graph)
 
 
-def lower(
-    op: Emitter, model: onnx.ModelProto, inputs: Mapping[str, Value], *, keep: Keep
-) -> dict[str, Value]:
-    """Emit a standardized `model` onto `inputs`; returns every value by its tensor name.
+def lower(op: Emitter, model: Model, inputs: Mapping[str, Value], *, keep: Keep) -> Tensors:
+    """Emit `model` onto `inputs`, one value for each input of its graph.
 
-    `op` comes from `emitter_for(model)`. Raises ModelRejected naming the node in the way.
+    `op` comes from `emitter_for(model)`. `keep`: the operators with a gradient rule stay.
     """
-    graph = model.graph
-    values = {
-        tensor.name: _constant(tensor.name, numpy_helper.to_array(tensor))
-        for tensor in graph.initializer
-    }
-    values.update(inputs)
-    for node in graph.node:
-        _lower_node(op, node, values, keep)
-    return values
+    tensors = Tensors()
+    for name, content in model.weights.items():
+        tensors.add(name, _constant(name, content))
+    for name, value in inputs.items():
+        tensors.add(name, value)
+    for node in model.graph.node:
+        _lower_or_refuse(op, node, tensors, keep, str)
+    return tensors
 
 
-def _lower_node(op: Emitter, node: onnx.NodeProto, values: dict[str, Value], keep: Keep) -> None:
-    domain = "" if node.domain == "ai.onnx" else node.domain
+def outputs_of(model: Model, tensors: Tensors) -> list[Value]:
+    """The model's outputs that could be emitted; raises ModelRejected if none could."""
+    names = [output.name for output in model.graph.output]
+    return [tensors[name] for name in names if name in tensors] or [tensors[names[0]]]
+
+
+Names = Callable[[str], str]
+"""From a tensor's name in the node's own scope to its name in the emitted graph."""
+
+
+def _lower_or_refuse(
+    op: Emitter, node: onnx.NodeProto, tensors: Tensors, keep: Keep, names: Names
+) -> None:
+    try:
+        _lower_node(op, node, tensors, keep, names)
+    except ModelRejected as reason:
+        for name in node.output:
+            tensors.refuse(name, reason)
+
+
+def _lower_node(
+    op: Emitter, node: onnx.NodeProto, tensors: Tensors, keep: Keep, names: Names
+) -> None:
+    domain = "" if node.domain in STANDARD else node.domain
     attributes = {a.name: _attribute(a) for a in node.attribute}
-    if any(isinstance(a, onnx.GraphProto) for a in attributes.values()):
-        raise ModelRejected(
-            f"node {_label(node)!r} ({node.op_type}): control flow is not supported",
-            node=_label(node),
-            operator=node.op_type,
-        )
+    inputs = [tensors[name] if name else None for name in node.input]
     if node.op_type == "Constant" and not domain:
-        values[node.output[0]] = _constant(node.output[0], _constant_content(attributes))
-        return
-    inputs = [values[name] if name else None for name in node.input]
-    body = None if domain or keep(node.op_type) else _body(op, node, inputs)
-    if body is not None:
-        _inline(op, node, body, inputs, values, keep)
-        return
-    outputs = op.emit(
-        node.op_type,
-        inputs,
-        attributes,
-        outputs=list(node.output),
-        name=node.name,
-        domain=domain,
-        scope=_scope(node),
-    )
-    values.update({name: value for name, value in zip(node.output, outputs, strict=True) if name})
+        results: Sequence[Value | None] = [_constant("", _constant_content(node, attributes))]
+    elif node.op_type == "If" and not domain:
+        results = _lower_branch(op, node, tensors, keep)
+    elif (found := _said_otherwise(op, node, domain, inputs, attributes, keep)) is not None:
+        results = found
+    else:
+        outputs = [names(name) if name else "" for name in node.output]
+        results = op.emit(
+            node.op_type, inputs, attributes, outputs=outputs, name=node.name, domain=domain
+        )
+    for local, result in zip(node.output, results, strict=False):
+        if local and result is not None:
+            tensors.add(local, _named(op, result, names(local)))
 
 
-def _scope(node: onnx.NodeProto) -> str:
-    """The innermost module of the path that PyTorch's exporter leaves in a node's metadata."""
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            path = re.findall(r"'([^']*)'", entry.value)
-            return str(path[-2]) if len(path) > 1 else ""
-    return ""
-
-
-def _body(
-    op: Emitter, node: onnx.NodeProto, inputs: Sequence[Value | None]
-) -> onnx.FunctionProto | None:
-    """The function that defines the operator at this opset, if the standard gives one."""
-    if not defs.has(node.op_type, op.graph.opset, ""):
+def _said_otherwise(
+    op: Emitter,
+    node: onnx.NodeProto,
+    domain: str,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, Any],
+    keep: Keep,
+) -> Sequence[Value | None] | None:
+    """What the node computes, by its lowering or its body; None if it stays as it is."""
+    if any(isinstance(value, onnx.GraphProto) for value in attributes.values()):
+        raise _refused(node, "loops are not supported; export the model with a fixed length")
+    constant = all(x is None or x.const is not None for x in inputs)
+    if not domain and (keep(node.op_type) or constant):
         return None
-    schema: Any = defs.get_schema(node.op_type, op.graph.opset, "")  # its stubs lack the bodies
-    if schema.has_function:
-        versions = [v for v in schema.function_opset_versions if v <= op.graph.opset]
-        if versions:
-            return onnx.FunctionProto.FromString(
-                schema.get_function_with_opset_version(max(versions))
-            )
-    if schema.has_context_dependent_function:
-        versions = [
-            v for v in schema.context_dependent_function_opset_versions if v <= op.graph.opset
-        ]
-        if versions:
-            types = [_type_bytes(value) for value in inputs]
-            content = schema.get_context_dependent_function_with_opset_version(
-                max(versions), node.SerializeToString(), types
-            )
-            return onnx.FunctionProto.FromString(content)
-    return None
+    lowering = LOWERINGS.find(domain, node.op_type)
+    if lowering is not None:
+        try:
+            return lowering.apply(op, inputs, attributes)
+        except Uncovered as case:
+            raise _refused(node, f"no lowering for {case}") from case
+    if domain.startswith(_THIS_MACHINE_ONLY):
+        raise _refused(
+            node,
+            "ONNX Runtime saved this file for one machine's memory layout (ORT_ENABLE_ALL); "
+            "export the model again, or save it at ORT_ENABLE_EXTENDED or below",
+        )
+    if domain:
+        raise _refused(node, f"nothing is known of this operator of the domain {domain!r}")
+    body = body_of(node, inputs, op.graph.opset)
+    return None if body is None else _lower_body(op, node, body, inputs, keep)
 
 
-def _inline(
+def _lower_body(
     op: Emitter,
     node: onnx.NodeProto,
     body: onnx.FunctionProto,
     inputs: Sequence[Value | None],
-    values: dict[str, Value],
     keep: Keep,
-) -> None:
-    """Emit the body's nodes under fresh names; its outputs take the node's output names."""
-    padded = [*inputs, *([None] * (len(body.input) - len(inputs)))]
-    inner = {name: value for name, value in zip(body.input, padded, strict=True) if value}
-    renamed = dict(zip(body.output, node.output, strict=False))
+) -> list[Value | None]:
+    scope = Tensors()
+    for name, value in zip(body.input, inputs, strict=False):
+        if value is not None:
+            scope.add(name, value)
     given = {attribute.name: attribute for attribute in node.attribute}
-    given = {a.name: a for a in _schema_defaults(op, node)} | given
-    for position, step in enumerate(body.node):
-        bound = onnx.NodeProto()
-        bound.CopyFrom(step)
-        bound.name = f"{_label(node)}/{step.op_type}_{position}"
-        _bind_attributes(bound, given)
+    steps = [bound_to(given, node, step, op.graph.opset) for step in body.node]
+    absent = {*body.input} - {*scope}
+    for step in steps:
         for index, name in enumerate(step.input):
-            bound.input[index] = inner[name].name if name in inner else ""
-        for index, name in enumerate(step.output):
-            bound.output[index] = renamed.get(name) or (op.graph.fresh_name(name) if name else "")
-        scope = {value.name: value for value in inner.values()}
-        _lower_node(op, bound, scope, keep)
-        inner.update({n: scope[o] for n, o in zip(step.output, bound.output, strict=True) if o})
-    values.update({renamed[name]: inner[name] for name in body.output if renamed.get(name)})
+            step.input[index] = "" if name in absent else name
+    return _lower_steps(op, node, steps, list(body.output), scope, keep)
 
 
-def _schema_defaults(op: Emitter, node: onnx.NodeProto) -> list[onnx.AttributeProto]:
-    schema = defs.get_schema(node.op_type, op.graph.opset, "")
-    return [a.default_value for a in schema.attributes.values() if a.default_value.name]
+def _lower_branch(
+    op: Emitter, node: onnx.NodeProto, tensors: Tensors, keep: Keep
+) -> list[Value | None]:
+    """The branch that a constant condition chooses."""
+    condition = tensors[node.input[0]].const
+    if condition is None:
+        raise _refused(node, "its condition is known only at run time; export one branch of it")
+    chosen = "then_branch" if condition.item() else "else_branch"
+    branch = next(a.g for a in node.attribute if a.name == chosen)
+    scope = tensors.inner()
+    for tensor in branch.initializer:
+        scope.add(tensor.name, _constant(tensor.name, _content(tensor)))
+    wanted = [value.name for value in branch.output]
+    return _lower_steps(op, node, branch.node, wanted, scope, keep)
 
 
-def _bind_attributes(node: onnx.NodeProto, given: Mapping[str, onnx.AttributeProto]) -> None:
-    """Replace references to the function's attributes by what the caller gave."""
-    bound = []
-    for attribute in node.attribute:
-        if attribute.ref_attr_name:
-            if attribute.ref_attr_name not in given:
-                continue
-            actual = onnx.AttributeProto()
-            actual.CopyFrom(given[attribute.ref_attr_name])
-            actual.name = attribute.name
-            attribute = actual
-        bound.append(attribute)
-    del node.attribute[:]
-    node.attribute.extend(bound)
+def _lower_steps(
+    op: Emitter,
+    node: onnx.NodeProto,
+    steps: Sequence[onnx.NodeProto],
+    wanted: Sequence[str],
+    scope: Tensors,
+    keep: Keep,
+) -> list[Value | None]:
+    """Emit the nodes that stand for `node`, under names of their own."""
+    for position, step in enumerate(steps):
+        named = onnx.NodeProto()
+        named.CopyFrom(step)
+        named.name = f"{_label(node)}/{step.op_type}_{position}"
+        _lower_node(op, named, scope, keep, op.graph.fresh_name)
+    return [scope.find(name) for name in wanted]
+
+
+def _named(op: Emitter, value: Value, name: str) -> Value:
+    """`value` under `name`; a constant needs no node for that."""
+    if value.name == name:
+        return value
+    if value.const is not None:
+        return replace(value, name=name)
+    return op.emit("Identity", [value], outputs=[name])[0]
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:
     value = helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, Sequence) and value and isinstance(value[0], bytes):
-        return [item.decode() for item in value]
-    return (
-        value
-        if isinstance(value, onnx.GraphProto | onnx.TensorProto | int | float | str)
-        else list(value)
-    )
+        return value.decode(errors="replace")
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.from_array(_content(value))
+    if attribute.name in _TYPE_ATTRIBUTES and value in _HALVES:
+        return TensorProto.FLOAT
+    if isinstance(value, onnx.GraphProto | int | float):
+        return value
+    return [item.decode(errors="replace") if isinstance(item, bytes) else item for item in value]
 
 
-def _constant_content(attributes: Mapping[str, Any]) -> np.ndarray:
+def _constant_content(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> np.ndarray:
     ((kind, content),) = attributes.items()
     if kind == "value":
         return numpy_helper.to_array(content)
@@ -222,17 +258,26 @@ def _constant_content(attributes: Mapping[str, Any]) -> np.ndarray:
         return np.array(content, np.float32)
     if kind in ("value_int", "value_ints"):
         return np.array(content, np.int64)
-    raise ModelRejected(f"a Constant given as {kind} is not supported", operator="Constant")
+    raise _refused(node, f"a Constant given as {kind} is not supported")
+
+
+def _content(tensor: onnx.TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelRejected(f"cannot read the tensor {tensor.name!r}: {error}") from error
 
 
 def _constant(name: str, content: np.ndarray) -> Value:
-    return Value(name, content.dtype, content.shape, content)
+    half = content.dtype.name in ("float16", "bfloat16")
+    array = content.astype(np.float32) if half else content
+    return Value(name, array.dtype, array.shape, array)
 
 
-def _type_bytes(value: Value | None) -> bytes:
-    if value is None:
-        return b""
-    return bytes(helper.make_tensor_type_proto(value.elem_type, value.shape).SerializeToString())
+def _refused(node: onnx.NodeProto, why: str) -> ModelRejected:
+    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    label = _label(node)
+    return ModelRejected(f"node {label!r} ({operator}): {why}", node=label, operator=operator)
 
 
 def _label(node: onnx.NodeProto) -> str:

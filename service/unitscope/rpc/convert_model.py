@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unitscope._gen.unitscope.v1 import model_pb2 as pb
-from unitscope.engine.repository import ModelInfo
+from unitscope.engine.loading import ModelInfo
 from unitscope.engine.request import Preprocessing
 from unitscope.graph.layers import Layer
 from unitscope.rpc.fields import read_fields, same_fields
@@ -34,15 +34,8 @@ def from_preprocessing(message: pb.Preprocessing) -> Preprocessing:
 
 def to_layer(layer: Layer) -> pb.Layer:
     """The message of a layer; an axis without a fixed size becomes 0."""
-    return pb.Layer(
-        tensor=layer.tensor,
-        name=layer.name,
-        operator=layer.operator,
-        shape=[dim if isinstance(dim, int) else 0 for dim in layer.shape],
-        unit_count=layer.unit_count,
-        kind=layer.kind,
-        unit_axis=layer.unit_axis,
-    )
+    shape = [dim if isinstance(dim, int) else 0 for dim in layer.shape]
+    return same_fields(pb.Layer, layer, shape=shape, unit_count=layer.unit_count)
 
 
 def from_layer(message: pb.Layer) -> Layer:

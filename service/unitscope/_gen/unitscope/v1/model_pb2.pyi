@@ -101,7 +101,7 @@ class Preprocessing(_message.Message):
     def __init__(self, layout: _Optional[str] = ..., channels: _Optional[str] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., inferred: bool = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("tensor", "name", "operator", "shape", "unit_count", "kind", "unit_axis")
+    __slots__ = ("tensor", "name", "operator", "shape", "unit_count", "kind", "unit_axis", "pre_activation", "refusal")
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     OPERATOR_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,8 @@ class Layer(_message.Message):
     UNIT_COUNT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     UNIT_AXIS_FIELD_NUMBER: _ClassVar[int]
+    PRE_ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     tensor: str
     name: str
     operator: str
@@ -116,4 +118,6 @@ class Layer(_message.Message):
     unit_count: int
     kind: str
     unit_axis: int
-    def __init__(self, tensor: _Optional[str] = ..., name: _Optional[str] = ..., operator: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., unit_count: _Optional[int] = ..., kind: _Optional[str] = ..., unit_axis: _Optional[int] = ...) -> None: ...
+    pre_activation: str
+    refusal: str
+    def __init__(self, tensor: _Optional[str] = ..., name: _Optional[str] = ..., operator: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., unit_count: _Optional[int] = ..., kind: _Optional[str] = ..., unit_axis: _Optional[int] = ..., pre_activation: _Optional[str] = ..., refusal: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,107 @@
+"""The subject of an ascent: a model with everything it takes to show it a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from unitscope.autodiff.rules import RULES
+from unitscope.errors import ModelRejected
+from unitscope.graph.card import Card
+from unitscope.graph.emit import Emitter
+from unitscope.graph.inputs import computed_type, declared_shape, declared_type, image_input
+from unitscope.graph.ir import Value
+from unitscope.graph.lower import Tensors, lower
+from unitscope.graph.model import Model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """A model with its card.
+
+    `input_shape`: of one picture as the model takes it, without the batch: `[C, H, W]`,
+    `[H, W, C]`, or as many numbers in another shape. `input_type`: float32 or float64.
+    """
+
+    sha256: str
+    model: Model
+    card: Card
+    image: str
+    input_shape: tuple[int, ...]
+    input_type: np.dtype[Any]
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subject) and (self.sha256, self.card) == (other.sha256, other.card)
+
+
+def subject_of(sha256: str, model: Model, card: Card) -> Subject:
+    """Fit `model` and `card` together; raises ModelRejected naming what does not fit."""
+    declared = image_input(model, card.image)
+    shape, picture = declared_shape(declared)[1:], _picture_shape(card)
+    fitted: tuple[int, ...]
+    if len(shape) == 3:
+        fits = all(isinstance(d, str) or d == size for d, size in zip(shape, picture, strict=True))
+        fitted = picture
+    else:
+        fitted = tuple(dim for dim in shape if isinstance(dim, int))
+        fits = len(fitted) == len(shape) and np.prod(fitted) == np.prod(picture)
+    if not fits:
+        raise ModelRejected(
+            f"the card says an image is {list(picture)} ({card.layout}), "
+            f"the model takes {list(shape)}"
+        )
+    for other in model.graph.input:
+        if other.name not in (declared.name, *card.constants):
+            raise ModelRejected(
+                f"the model has an input {other.name!r} besides its image: say what it holds, "
+                "under [constants] in the card"
+            )
+    return Subject(sha256, model, card, declared.name, fitted, computed_type(declared))
+
+
+def fit(op: Emitter, subject: Subject, picture: Value) -> Value:
+    """A prepared picture `[N, C, H, W]` or `[N, H, W, C]` in the shape and type the model takes."""
+    if len(subject.input_shape) != 3:
+        picture = op.Reshape(picture, [-1, *subject.input_shape])
+    return op.Cast(picture, to=TensorProto.DOUBLE) if subject.input_type == np.float64 else picture
+
+
+def emit_subject(op: Emitter, subject: Subject, image: Value) -> Tensors:
+    """Emit the model onto `image` `[N, *input_shape]`, its other inputs held constant."""
+    rows = image.static_shape[0] if image.static_shape else 1
+    inputs = {
+        declared.name: op.const(_held(declared, subject.card.constants[declared.name], rows))
+        for declared in subject.model.graph.input
+        if declared.name != subject.image
+    }
+    return lower(op, subject.model, inputs | {subject.image: image}, keep=RULES.__contains__)
+
+
+def _held(declared: onnx.ValueInfoProto, given: Any, rows: int) -> np.ndarray:
+    """What an input other than the image holds, in its declared shape, open sizes as given."""
+    try:
+        content = np.asarray(given, declared_type(declared))
+        shape = declared_shape(declared, is_image=False)
+        own = (*[1] * (len(shape) - content.ndim), *content.shape)
+        sizes = [
+            have if isinstance(dim, str) else dim for dim, have in zip(shape, own, strict=True)
+        ]
+        if shape and isinstance(shape[0], str) and own[0] == 1:
+            sizes[0] = rows
+        return np.broadcast_to(content, sizes)
+    except (ValueError, TypeError) as error:
+        raise ModelRejected(f"card: constants.{declared.name}: {error}") from error
+
+
+def _picture_shape(card: Card) -> tuple[int, int, int]:
+    channels = len(card.channels)
+    if card.layout == "NHWC":
+        return card.height_px, card.width_px, channels
+    return channels, card.height_px, card.width_px

@@ -1,0 +1,74 @@
+"""Bring a model to the dialect the rest of the house speaks: opset 18, no local functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import defs, inliner, version_converter
+
+from unitscope.errors import ModelRejected
+
+OPSET = 18
+"""The opset graphs are brought to: the newest that every execution provider covers."""
+
+STANDARD = ("", "ai.onnx")
+"""The two names of the standard domain."""
+
+_IR_VERSION = 8
+_CHANGED_AFTER_18 = frozenset({"AveragePool", "DFT", "GridSample", "GroupNormalization"})
+"""Operators that mean something else today under the same name and attributes."""
+
+
+def standardize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with local functions inlined, at opset 18 or, where that cannot say it, its own.
+
+    Raises ModelRejected if an operator's old form cannot be converted.
+    """
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    opset = opset_of(model)
+    if opset < OPSET:
+        return _converted(model, opset)
+    if opset > OPSET and all(_same_at_18(node) for node in nodes_of(model.graph)):
+        next(entry for entry in model.opset_import if entry.domain in STANDARD).version = OPSET
+    return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operator set that `model` imports; 18 if it uses none."""
+    versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD]
+    return int(versions[0]) if versions else OPSET
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of branches and loop bodies included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from nodes_of(attribute.g)
+
+
+def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """ONNX's own conversion, which forgets what exporters noted of a node: that is put back."""
+    notes = {node.output[0]: node.metadata_props for node in model.graph.node if node.output}
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    try:
+        converted = version_converter.convert_version(model, OPSET)
+    except RuntimeError as error:
+        raise ModelRejected(f"cannot convert opset {opset} to {OPSET}: {error}") from error
+    for node in converted.graph.node:
+        if not node.metadata_props:
+            node.metadata_props.extend(notes.get(node.output[0], ()) if node.output else ())
+    return converted
+
+
+def _same_at_18(node: onnx.NodeProto) -> bool:
+    """True if the node could have been written at opset 18 with the same meaning."""
+    if node.domain not in STANDARD:
+        return True
+    if node.op_type in _CHANGED_AFTER_18 or not defs.has(node.op_type, OPSET, ""):
+        return False
+    schema = defs.get_schema(node.op_type, OPSET, "")
+    known = all(attribute.name in schema.attributes for attribute in node.attribute)
+    return known and len(node.input) <= schema.max_input

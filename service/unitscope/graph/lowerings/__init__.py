@@ -1,0 +1,5 @@
+"""All lowerings, gathered in one place."""
+
+from unitscope.graph.lowering import Lowerings
+
+LOWERINGS = Lowerings()

@@ -1,0 +1,171 @@
+"""From files as people have them to models that can be climbed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.graph.test_lower import halved
+from tests.models import CARD, CLASSES, SIZE, model_of, small_classifier
+from unitscope.engine.engine import Engine
+from unitscope.engine.loading import LoadedModel, load_model
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Maximization, MaximizeRequest
+from unitscope.errors import ModelRejected
+
+
+def saved(model: onnx.ModelProto, directory: Path, card: str = "") -> Path:
+    path = directory / "model.onnx"
+    onnx.save(model, path)
+    if card:
+        path.with_suffix(".toml").write_text(card)
+    return path
+
+
+def climbed(path: Path) -> Maximization:
+    repository = Repository()
+    model = repository.add(path)
+    with Engine(repository) as engine:
+        *_, last = engine.submit(
+            MaximizeRequest(unit=1, model=model.info.name, steps=24, seed=3)
+        ).events()
+    assert isinstance(last, Maximization)
+    assert last.metrics.activation_end > last.metrics.activation_start
+    return last
+
+
+def pixels_in() -> onnx.ModelProto:
+    """Whole numbers in NHWC, normalized by the model itself, as TensorFlow serves them."""
+    model = small_classifier()
+    model.graph.node[0].input[0] = "ready"
+    front = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["turned", "scale"], ["ready"]),
+    ]
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights["scale"] = np.array(1 / 255, np.float32)
+    whole = model_of([*front, *model.graph.node], weights, image=(1, SIZE, SIZE, 3))
+    whole.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    return whole
+
+
+def rows_in(dtype: Any = np.float32) -> onnx.ModelProto:
+    """A multi-layer perceptron on rows of numbers."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "hidden.weight": rng.standard_normal((64, 16)).astype(dtype),
+        "out.weight": rng.standard_normal((16, CLASSES)).astype(dtype),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["image", "hidden.weight"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["awake"]),
+        helper.make_node("MatMul", ["awake", "out.weight"], ["output"]),
+    ]
+    model = model_of(nodes, weights, image=("N", 64))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(pixels_in(), id="whole numbers"),
+        pytest.param(rows_in(), id="rows"),
+        pytest.param(rows_in(np.float64), id="double"),
+        pytest.param(halved(small_classifier(), TensorProto.FLOAT16), id="half"),
+    ],
+)
+def test_unusual_inputs_are_climbed(model: onnx.ModelProto, tmp_path: Path) -> None:
+    climbed(saved(model, tmp_path))
+
+
+def test_whole_numbers_are_taken_as_pixels(tmp_path: Path) -> None:
+    card = load_model(saved(pixels_in(), tmp_path)).subject.card
+    assert (card.layout, card.high, card.mean, card.inferred) == ("NHWC", 255.0, (0, 0, 0), True)
+
+
+def test_a_row_of_numbers_is_taken_as_a_square(tmp_path: Path) -> None:
+    card = load_model(saved(rows_in(), tmp_path)).subject.card
+    assert (card.channels, card.height_px, card.width_px) == ("L", 8, 8)
+
+
+def gated() -> onnx.ModelProto:
+    """A second input scales the scores."""
+    model = small_classifier()
+    model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["logits", "gate"], ["output"]))
+    model.graph.input.append(helper.make_tensor_value_info("gate", TensorProto.FLOAT, ["N", 1]))
+    return model
+
+
+def test_other_inputs_hold_what_the_card_says(tmp_path: Path) -> None:
+    named = CARD.replace("[input]", '[input]\nname = "image"')
+    once = climbed(saved(gated(), tmp_path, named + "[constants]\ngate = 1.0\n"))
+    twice = climbed(saved(gated(), tmp_path, named + "[constants]\ngate = [[2.0]]\n"))
+    ratio = twice.metrics.activation_start / once.metrics.activation_start
+    np.testing.assert_allclose(ratio, 2.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("", "say which one is the image"),
+        (CARD.replace("[input]", '[input]\nname = "image"'), "say what it holds"),
+        (
+            CARD.replace("[input]", '[input]\nname = "image"') + "[constants]\ngate = 'x'\n",
+            r"constants\.gate",
+        ),
+    ],
+)
+def test_an_input_that_nobody_describes_is_refused(card: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelRejected, match=message):
+        load_model(saved(gated(), tmp_path, card))
+
+
+def test_layers_say_why_they_cannot_be_climbed(repository: Repository) -> None:
+    model = repository.get("blocked")
+    assert model.find_layer("conv_out").refusal == ""
+    blocked = {layer.tensor for layer in model.layers if "(Floor)" in layer.refusal}
+    assert blocked == {layer.tensor for layer in model.layers} - {"conv_out"}
+    with pytest.raises(ModelRejected, match=r"'fc' cannot be climbed: .*'/features/relu/Relu'"):
+        model.find_layer()
+
+
+NAMES = ["ant", "bee", "cat", "dog", "eel"]
+
+
+def labelled(tmp_path: Path, *, key: str = "", text: str = "", lines: str = "") -> LoadedModel:
+    model = small_classifier()
+    if key:
+        model.metadata_props.add(key=key, value=text)
+    if lines:
+        (tmp_path / lines).write_text("\n".join(NAMES))
+    return load_model(saved(model, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"key": "Labels", "text": json.dumps(NAMES)},
+        {"key": "names", "text": repr(dict(enumerate(NAMES)))},
+        {"key": "id2label", "text": json.dumps({str(i): name for i, name in enumerate(NAMES)})},
+        {"lines": "labels.txt"},
+        {"lines": "model.labels.txt"},
+    ],
+)
+def test_labels_come_from_metadata_or_a_file_beside(said: dict[str, str], tmp_path: Path) -> None:
+    model = labelled(tmp_path, **said)
+    assert model.labels == tuple(NAMES) and model.info.labels_known
+    assert model.find_unit(model.find_layer(), "dog") == 3
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "ant, bee", "{'a': 'ant'}", '["ant"]', "[" * 100_000])
+def test_what_is_no_list_of_all_classes_is_no_labels(text: str, tmp_path: Path) -> None:
+    assert labelled(tmp_path, key="labels", text=text).labels == ()
