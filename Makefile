@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
-.PHONY: demo test test-torch lint setup generate bench build image-check lock clean
+.PHONY: demo test test-torch coverage-models lint setup generate bench build image-check lock clean
 
 demo: $(VENV)/.runtime ## start the server, ask it for four pictures, leave them in ./demo/
 	$(BIN)/python scripts/demo.py
@@ -17,6 +17,11 @@ test-torch: ## gradients against PyTorch's (downloads about 6 GB)
 	sh scripts/make_venv.sh $(VENV)/torch
 	$(VENV)/torch/bin/python -m pip install --quiet -e '.[cpu]' torch torchvision onnx2torch onnxscript pytest
 	$(VENV)/torch/bin/python -m pytest -m torch -s tests/autodiff/test_torch.py
+
+coverage-models: ## docs/coverage.md: whole models against PyTorch (downloads about 6 GB, takes hours)
+	sh scripts/make_venv.sh $(VENV)/coverage
+	$(VENV)/coverage/bin/python -m pip install --quiet -e '.[cpu]' torch==2.14.1 torchvision==0.29.1 timm onnxscript
+	$(VENV)/coverage/bin/python -m scripts.coverage_models
 
 lint: $(VENV)/.dev $(VENV)/.generate ## style, types, import contracts, contract, drift
 	$(BIN)/ruff check .

@@ -1,0 +1,224 @@
+"""Compare one model's gradients with PyTorch's: a line of JSON for each comparison.
+
+Run by coverage_models.py, one process per model.
+
+In a picture with millions of activations some lie within rounding of a kink (a ReLU at zero, a
+tie of a MaxPool), and there two correct programs take different sides: PyTorch in float32 and in
+float64 do. So several pictures are tried, and each row of the batch must agree in one of them.
+Where none is without a kink, pictures half as wide are tried: they have a quarter of the
+activations.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from scripts.exported_models import (
+    EXPORTERS,
+    TOLERANCE,
+    Array,
+    Batches,
+    build,
+    errors_of,
+    export,
+    pictures_of,
+)
+from unitscope.autodiff.gradient_model import gradient_model
+from unitscope.errors import UnitscopeError
+
+torch: Any = importlib.import_module("torch")
+
+PICTURES = 6
+_IN_MEMORY_BYTES = 1 << 30
+"""Above this a gradient goes to the runtime through a file: one message holds 2 GiB."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A tensor of the file and the call of a submodule that returns the same; None: the logits."""
+
+    tensor: str | None = None
+    call: int | None = None
+
+
+def main(name: str) -> None:
+    """Print the rows of the model `library/name`."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    library, _, model = name.partition("/")
+    module, shape = build(library, model)
+    for exporter in EXPORTERS:
+        rows = settled(module, shape, exporter, inner=library == "torchvision")
+        for row in rows:
+            print(json.dumps({"model": name, "exporter": exporter, **row}), flush=True)
+        if library == "timm" and rows[0]["status"] != "not exported":
+            return
+
+
+def settled(module: Any, shape: list[int], exporter: str, *, inner: bool) -> list[Row]:
+    """The rows of one exporter, on smaller pictures where only these are free of kinks."""
+    rows = list(compare(module, shape, exporter, inner=inner))
+    if any(row["status"] == "disagrees" for row in rows):
+        channels, *sizes = shape
+        half = [channels, *(size // 2 for size in sizes)]
+        again = list(compare(module, half, exporter, inner=inner))
+        if all(row["status"] == "agrees" for row in again):
+            return again
+    return rows
+
+
+def compare(module: Any, shape: list[int], exporter: str, *, inner: bool) -> Iterator[Row]:
+    """The rows of one exporter: logits and, if `inner`, a layer in the middle."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            files = export(module, shape, exporter, Path(directory))
+        except Exception as error:  # exporters raise whatever Python raises
+            yield {"status": "not exported", "says": sentence(error)}
+            return
+        for path, batches in files:
+            yield from rows_of(path, module, Layer(), batches, shape)
+            if inner:
+                layer = middle(path, module, batches[0], shape)
+                yield from rows_of(path, module, layer, batches, shape)
+
+
+def middle(path: Path, module: Any, batch: int, shape: list[int]) -> Layer:
+    """A call of a submodule about the middle, and the tensor of the file with the same content.
+
+    Activations come first, then other submodules.
+    """
+    picture = next(pictures_of(batch, shape))
+    with torch.no_grad():
+        calls = called(module, torch.from_numpy(picture), range(sys.maxsize))
+    tensors = tensors_of(path, picture)
+
+    def distance(index: int) -> tuple[bool, float]:
+        inner = calls[index][0].startswith("torch.nn.modules.activation")
+        return not inner, abs(index - len(calls) / 2)
+
+    for index in sorted(calls, key=distance):
+        content = calls[index][1].numpy()
+        for name, tensor in tensors.items():
+            if tensor.shape == content.shape and errors_of(tensor, content).max() < TOLERANCE / 10:
+                return Layer(name, index)
+    raise LookupError("no tensor of the file is the result of a submodule")
+
+
+def called(module: Any, x: Any, wanted: Container[int]) -> dict[int, tuple[str, Any]]:
+    """Where the submodule's class is from and what it returned, by number of the call."""
+    count, results = 0, {}
+
+    def note(submodule: Any, _: Any, output: Any) -> None:
+        nonlocal count
+        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.ndim > 1:
+            if count in wanted:
+                results[count] = type(submodule).__module__, output.clone()
+            count += 1
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        module(x)
+    finally:
+        hook.remove()
+    return results
+
+
+def tensors_of(path: Path, picture: Array) -> dict[str, Array]:
+    """All that the file computes with floats, by name."""
+    model = onnx.load(path, load_external_data=False)
+    known = {output.name for output in model.graph.output}
+    names = {name for node in model.graph.node for name in node.output if name} - known
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(names))
+    probe = path.with_suffix(".probe.onnx")
+    onnx.save(model, probe)
+    session = ort.InferenceSession(probe)
+    wanted = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
+    found = session.run(wanted, {session.get_inputs()[0].name: picture})
+    return dict(zip(wanted, found, strict=True))
+
+
+def rows_of(
+    path: Path, module: Any, layer: Layer, batches: Batches, shape: list[int]
+) -> Iterator[Row]:
+    """One row per batch."""
+    about = {"layer": layer.tensor or "logits", "open_batch": len(batches) > 1, "size": shape[-1]}
+    try:
+        model = gradient_model(path, layer.tensor)
+        session = session_of(model, path.with_suffix(".gradient.onnx"))
+    except Exception as error:
+        refused = isinstance(error, UnitscopeError)
+        says = str(error) if refused else sentence(error)
+        outcome = {"status": "refused" if refused else "fails", "says": says}
+        yield from ({**about, "batch": batch, **outcome} for batch in batches)
+        return
+    for batch in batches:
+        yield {**about, "batch": batch, **verdict(session, module, layer, batch, shape)}
+
+
+def session_of(model: onnx.ModelProto, path: Path) -> ort.InferenceSession:
+    """The model in ONNX Runtime, by way of `path` if it is too large for one message."""
+    if model.ByteSize() < _IN_MEMORY_BYTES:
+        return ort.InferenceSession(model.SerializeToString())
+    onnx.save(model, path, save_as_external_data=True)
+    return ort.InferenceSession(path)
+
+
+def verdict(
+    session: ort.InferenceSession, module: Any, layer: Layer, batch: int, shape: list[int]
+) -> Row:
+    """Whether each row of the batch agrees in one of the pictures, and the largest error."""
+    best, own = np.full(batch, np.inf), np.full(batch, np.inf)
+    pictures = pictures_of(batch, shape)
+    for count in range(1, PICTURES + 1):
+        picture = next(pictures)
+        value, gradient, cotangent = autograd(module, picture, layer, np.float32)
+        feeds = {session.get_inputs()[0].name: picture, "cotangent": cotangent}
+        activation, found = session.run(None, feeds)
+        if errors_of(activation, value).max() > TOLERANCE:
+            return {"status": "disagrees", "says": "the activation itself differs"}
+        errors = errors_of(found, gradient)
+        if errors.max() > TOLERANCE:
+            precise = copy.deepcopy(module).double()
+            _, exact, _ = autograd(precise, picture, layer, np.float64)
+            errors = np.minimum(errors, errors_of(found, exact))
+            own = np.minimum(own, errors_of(gradient, exact))
+        best = np.minimum(best, errors)
+        if best.max() <= TOLERANCE:
+            return {"status": "agrees", "error": float(best.max()), "pictures": count}
+    says = f"PyTorch's float32 and float64 differ by {own.max():.1e}"
+    return {"status": "disagrees", "error": float(best.max()), "says": says}
+
+
+def autograd(module: Any, picture: Array, layer: Layer, dtype: type) -> tuple[Array, Array, Array]:
+    """The activation, cotangentᵀ · ∂activation/∂picture, and the cotangent."""
+    x = torch.from_numpy(picture.astype(dtype)).requires_grad_()
+    value = module(x) if layer.call is None else called(module, x, {layer.call})[layer.call][1]
+    cotangent = np.random.default_rng(1).standard_normal(tuple(value.shape)).astype(np.float32)
+    (gradient,) = torch.autograd.grad(value, x, torch.from_numpy(cotangent.astype(dtype)))
+    return value.detach().numpy(), gradient.numpy(), cotangent
+
+
+def sentence(error: Exception) -> str:
+    """Its class and the first line of what it says."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
