@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from unitscope.api import maximize
-from unitscope.autodiff.gradient_model import gradient_model
+from unitscope.autodiff.gradient_model import gradient_model, save_gradient_model
 from unitscope.client import AsyncClient, Client
 from unitscope.engine.request import Maximization, MaximizeRequest, Metrics
 
@@ -17,4 +17,5 @@ __all__ = [
     "__version__",
     "gradient_model",
     "maximize",
+    "save_gradient_model",
 ]

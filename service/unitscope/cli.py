@@ -12,14 +12,13 @@ from importlib.metadata import version as unitscope_version
 from pathlib import Path
 from typing import Annotated, Any
 
-import onnx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from unitscope.api import ProgressListener, maximize, open_model
-from unitscope.autodiff.gradient_model import gradient_model
+from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
 from unitscope.engine.repository import Repository
@@ -153,12 +152,16 @@ def export_gradient(
     layer: Annotated[
         str | None, typer.Option(help="Tensor name or friendly name. Default: the logits.")
     ] = None,
+    image: Annotated[
+        str, typer.Option(help="Input to differentiate by, of a model with several.")
+    ] = "",
 ) -> None:
     """Write the gradient of a layer with respect to the image as a plain ONNX model.
 
-    Its inputs are the model's image and `cotangent`, its outputs the layer and `image_gradient`.
+    Its inputs are those of the model and `cotangent`, its outputs the layer and `image_gradient`.
+    Weights beyond 2 GB in all go to a second file beside it.
     """
-    onnx.save(gradient_model(model, layer), out)
+    save_gradient_model(out, model, layer, image=image)
     _screen.print(f"wrote {out}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 
@@ -23,7 +22,9 @@ from unitscope.ascent.program import (
 )
 from unitscope.ascent.subject import subject_of
 from unitscope.ascent.transforms import draw
+from unitscope.engine.executor import open_session
 from unitscope.graph.card import infer_card
+from unitscope.graph.ir import Parts
 from unitscope.graph.layers import catalogue, find_layer
 from unitscope.graph.model import digest, load
 
@@ -41,8 +42,12 @@ def spec_of(layer: str = LAYER, image: ImageSpec = IMAGE, **options: Any) -> Pro
     return ProgramSpec(subject=subject, logits="logits", layer=found, image=image, **options)
 
 
-def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    session = ort.InferenceSession(model.SerializeToString())
+def session_of(parts: Parts) -> ort.InferenceSession:
+    return open_session(parts, ort.SessionOptions(), ["CPUExecutionProvider"])
+
+
+def run(parts: Parts, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    session = session_of(parts)
     names = [output.name.removeprefix("unitscope/") for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {port(k): v for k, v in feed.items()}), strict=True))
 
@@ -75,7 +80,7 @@ def test_every_combination_ascends(parameterization: str, objective: str, optimi
     )
     position = (2, 3) if objective == "neuron" else None
     feed = first_feed(spec, [0], position)
-    session = ort.InferenceSession(build_step(spec).SerializeToString())
+    session = session_of(build_step(spec))
     activations = []
     for number in range(1, 31):
         feed["step"] = np.full(1, number, np.float32)

@@ -13,7 +13,7 @@ from onnx import helper
 
 from tests.models import CLASSES, SIZE, model_of, small_classifier
 from tests.trained import MODELS
-from unitscope.autodiff.gradient_model import gradient_model
+from unitscope.autodiff.gradient_model import gradient_model, save_gradient_model
 from unitscope.errors import ModelRejected, NotFound
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -162,3 +162,34 @@ def test_trained_models_rise_along_their_gradient(path: Path) -> None:
     _, gradient = run(model, image, cotangent)
     expected = float(np.sum(gradient.astype(np.float64) ** 2))
     assert slope(model, image, cotangent, gradient) == pytest.approx(expected, rel=0.01)
+
+
+def test_weights_beyond_one_file_go_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.onnx"
+    onnx.save(wide_classifier(), path)
+    whole, apart = tmp_path / "whole.onnx", tmp_path / "apart.onnx"
+    save_gradient_model(whole, path)
+    monkeypatch.setattr("unitscope.autodiff.gradient_model._MAX_FILE_BYTES", 0)
+    save_gradient_model(apart, path)
+    assert (tmp_path / "apart.onnx.data").stat().st_size >= 4 * 64 * 64
+    feeds = {
+        "image": np.random.default_rng(0).random((1, 3, 8, 8), np.float32),
+        "cotangent": np.ones((1, 64), np.float32),
+    }
+    expected, found = (ort.InferenceSession(file).run(None, feeds) for file in (whole, apart))
+    for wanted, got in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    with pytest.raises(ModelRejected, match="save_gradient_model"):
+        gradient_model(path)
+
+
+def wide_classifier() -> onnx.ModelProto:
+    """Weights large enough to be kept apart."""
+    weight = np.random.default_rng(0).standard_normal((192, 64)).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["output"]),
+    ]
+    return model_of(nodes, {"weight": weight}, image=("N", 3, 8, 8), output=("N", 64))

@@ -21,7 +21,7 @@ from unitscope.ascent.transforms import emit_view
 from unitscope.autodiff.rules import REDIRECTED, RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Value
+from unitscope.graph.ir import Parts, Value
 from unitscope.graph.layers import Layer
 from unitscope.graph.lower import emitter_for
 
@@ -66,7 +66,7 @@ class ProgramSpec:
         return (self.rows, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
 
 
-def build_step(spec: ProgramSpec) -> onnx.ModelProto:
+def build_step(spec: ProgramSpec) -> Parts:
     """One step upwards.
 
     Inputs: the state, `weights` `[N, K]` over the scores, `step` `[N]` from 1, `learning_rate`
@@ -88,7 +88,7 @@ def build_step(spec: ProgramSpec) -> onnx.ModelProto:
     )
     rate = _per_row(op, spec, "learning_rate")
     updated = (op.Add(parameters, op.Mul(rate, direction)), *moments)
-    return op.graph.to_model(
+    return op.graph.to_parts(
         [
             *(
                 _named(op, value, f"next_{name}")
@@ -100,15 +100,15 @@ def build_step(spec: ProgramSpec) -> onnx.ModelProto:
     )
 
 
-def build_render(spec: ProgramSpec) -> onnx.ModelProto:
+def build_render(spec: ProgramSpec) -> Parts:
     """Input `parameters`; output `picture` `[N, C, H, W]`, uint8."""
     op, state = _begin(spec)
     image = PARAMETERIZATIONS[spec.parameterization].emit(op, state[0], spec.image)
     picture = op.Cast(op.Round(op.Mul(image, 255.0)), to=onnx.TensorProto.UINT8)
-    return op.graph.to_model([_named(op, picture, "picture")], inputs=state[:1])
+    return op.graph.to_parts([_named(op, picture, "picture")], inputs=state[:1])
 
 
-def build_judge(spec: ProgramSpec) -> onnx.ModelProto:
+def build_judge(spec: ProgramSpec) -> Parts:
     """What the model makes of a finished picture, without transforms.
 
     Input `picture` `[N, C, H, W]`, uint8. Outputs: `scores` `[N, K]` of the layer's units and
@@ -121,7 +121,7 @@ def build_judge(spec: ProgramSpec) -> onnx.ModelProto:
     scores, logits = _look(
         op, spec, op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0), whole=True
     )
-    return op.graph.to_model(
+    return op.graph.to_parts(
         [_named(op, scores, "scores"), _named(op, op.Reshape(logits, [spec.rows, -1]), "logits")]
     )
 

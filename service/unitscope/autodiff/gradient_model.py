@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.errors import ModelRejected
 from unitscope.graph.inputs import computed_type, declared_shape, declared_type, image_input
+from unitscope.graph.ir import Graph, Parts, Value, save_parts
 from unitscope.graph.layers import catalogue, find_layer
 from unitscope.graph.logits import find_logits
 from unitscope.graph.lower import emitter_for, lower, outputs_of
@@ -15,6 +18,7 @@ from unitscope.graph.model import ModelSource, load
 
 COTANGENT = "cotangent"
 IMAGE_GRADIENT = "image_gradient"
+_MAX_FILE_BYTES = 2_000_000_000
 
 
 def gradient_model(
@@ -34,6 +38,32 @@ def gradient_model(
     Raises ModelRejected, naming node and operator, where there is no gradient, and NotFound for
     an unknown layer.
     """
+    graph, outputs = _emitted(model, layer, image)
+    if _is_too_large(graph.to_parts(outputs)):
+        raise ModelRejected("the weights exceed 2 GB, write the model with save_gradient_model")
+    return graph.to_model(outputs)
+
+
+def save_gradient_model(
+    path: Path, model: ModelSource, layer: str | None = None, *, image: str = ""
+) -> None:
+    """Write what `gradient_model` builds to `path`.
+
+    Weights beyond 2 GB in all, which no ONNX file holds, go to ``path + ".data"``.
+    """
+    graph, outputs = _emitted(model, layer, image)
+    parts = graph.to_parts(outputs)
+    if _is_too_large(parts):
+        save_parts(parts, path)
+    else:
+        onnx.save(graph.to_model(outputs), path)
+
+
+def _is_too_large(parts: Parts) -> bool:
+    return sum(weight.nbytes for weight in parts.weights.values()) > _MAX_FILE_BYTES
+
+
+def _emitted(model: ModelSource, layer: str | None, image: str) -> tuple[Graph, list[Value]]:
     loaded = load(model)
     op = emitter_for(loaded)
     picture = image_input(loaded, image).name
@@ -61,4 +91,4 @@ def gradient_model(
         op, output=activation, wrt=inputs[picture], cotangent=cotangent, rules=RULES
     )
     (named,) = op.emit("Identity", [gradient], outputs=[IMAGE_GRADIENT])
-    return op.graph.to_model([activation, named])
+    return op.graph, [activation, named]

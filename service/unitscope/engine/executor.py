@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step, port
 from unitscope.engine.picture import Pixels
+from unitscope.graph.ir import Parts
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _FATAL_ONLY = 4
@@ -69,9 +70,7 @@ class Executor:
 
     def __init__(self, *, threads: int = 0) -> None:
         ort.disable_telemetry_events()
-        self._options = ort.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.log_severity_level = _FATAL_ONLY
+        self._threads = threads
         self._providers = [name for name in _PROVIDERS if name in ort.get_available_providers()]
 
     def compile(self, spec: ProgramSpec) -> Program:
@@ -116,10 +115,24 @@ class Executor:
         )
         return scores[0], logits[0]
 
-    def _session(self, model: onnx.ModelProto) -> ort.InferenceSession:
-        return ort.InferenceSession(
-            model.SerializeToString(), self._options, providers=self._providers
-        )
+    def _session(self, parts: Parts) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = _FATAL_ONLY
+        return open_session(parts, options, self._providers)
+
+
+def open_session(
+    parts: Parts, options: ort.SessionOptions, providers: Sequence[str]
+) -> ort.InferenceSession:
+    """A session of a model whose large weights are handed over in memory."""
+    contents = [
+        ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weight))
+        for weight in parts.weights.values()
+    ]
+    if contents:
+        options.add_external_initializers(list(parts.weights), contents)
+    return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
 
 
 def _device(session: ort.InferenceSession) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ Shape = tuple[Dim, ...]
 
 IR_VERSION = 8
 """The ONNX IR version written: the first that every opset-18 runtime reads."""
+
+_LARGE_ELEMENTS = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +111,22 @@ class Graph:
         self, outputs: Sequence[Value], *, inputs: Sequence[Value] | None = None
     ) -> onnx.ModelProto:
         """The part of the graph that `outputs` need, as a model with inputs in the given order."""
+        return self._model(outputs, self.inputs if inputs is None else inputs, apart=set())
+
+    def to_parts(self, outputs: Sequence[Value], *, inputs: Sequence[Value] | None = None) -> Parts:
+        """The same with large weights apart, so that no message exceeds protobuf's 2 GiB."""
+        used = {x for node in self._needed(outputs) for x in node.inputs if x is not None}
+        large = {
+            value.name: value.const
+            for value in used
+            if value.const is not None and value.const.size >= _LARGE_ELEMENTS
+        }
+        kept = self.inputs if inputs is None else inputs
+        return Parts(self._model(outputs, kept, apart=large.keys()), large)
+
+    def _model(
+        self, outputs: Sequence[Value], inputs: Sequence[Value], *, apart: Collection[str]
+    ) -> onnx.ModelProto:
         nodes = self._needed(outputs)
         used = {value.name: value for node in nodes for value in node.inputs if value}
         constants = [value for value in used.values() if value.const is not None]
@@ -117,9 +136,14 @@ class Graph:
                 *(_node_proto(node) for node in nodes),
             ],
             "unitscope",
-            [_value_info(value) for value in (self.inputs if inputs is None else inputs)],
+            [_value_info(value) for value in inputs],
             [_value_info(value) for value in outputs],
-            [numpy_helper.from_array(np.asarray(value.const), value.name) for value in constants],
+            [
+                _placeholder(value)
+                if value.name in apart
+                else numpy_helper.from_array(np.asarray(value.const), value.name)
+                for value in constants
+            ],
         )
         return helper.make_model(
             graph,
@@ -140,6 +164,29 @@ class Graph:
         return kept[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model, and the content of its large weights, which it declares as external data."""
+
+    model: onnx.ModelProto
+    weights: Mapping[str, np.ndarray] = field(repr=False)
+
+
+def save_parts(parts: Parts, path: Path) -> None:
+    """Write the model to `path` and its large weights to ``path + ".data"``."""
+    location = f"{path.name}.data"
+    with path.with_name(location).open("wb") as file:
+        for tensor in parts.model.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                content = np.ascontiguousarray(parts.weights[tensor.name])
+                where = {"location": location, "offset": file.tell(), "length": content.nbytes}
+                del tensor.external_data[:]
+                for key, value in where.items():
+                    tensor.external_data.add(key=key, value=str(value))
+                content.tofile(file)
+    onnx.save(parts.model, path)
+
+
 def downstream(nodes: Sequence[Node], source: Value) -> set[Value]:
     """`source` and all values computed from it by `nodes`, which are in order."""
     reached = {source}
@@ -158,6 +205,18 @@ def _node_proto(node: Node) -> onnx.NodeProto:
         domain=node.domain,
         **node.attributes,
     )
+
+
+def _placeholder(value: Value) -> onnx.TensorProto:
+    """A weight whose content is handed over in memory."""
+    tensor = onnx.TensorProto(
+        name=value.name,
+        data_type=value.elem_type,
+        dims=value.static_shape,
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
+    tensor.external_data.add(key="location", value="in memory")
+    return tensor
 
 
 def _constant_proto(value: Value) -> onnx.NodeProto:
