@@ -169,3 +169,27 @@ def test_labels_come_from_metadata_or_a_file_beside(said: dict[str, str], tmp_pa
 @pytest.mark.parametrize("text", ["[1, 2]", "ant, bee", "{'a': 'ant'}", '["ant"]', "[" * 100_000])
 def test_what_is_no_list_of_all_classes_is_no_labels(text: str, tmp_path: Path) -> None:
     assert labelled(tmp_path, key="labels", text=text).labels == ()
+
+
+def centred(batch: int | str) -> onnx.ModelProto:
+    """The small classifier with its scores centred over the rows: they are not independent."""
+    model = small_classifier(batch=batch)
+    model.graph.node[-1].CopyFrom(
+        helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1)
+    )
+    model.graph.node.append(helper.make_node("Sub", ["logits", "mean"], ["centred"]))
+    model.graph.node.append(helper.make_node("Add", ["centred", "logits"], ["output"]))
+    return model
+
+
+@pytest.mark.parametrize("batch", ["N", 1, 4])
+def test_rows_are_compared_before_they_share_a_run(batch: int | str, tmp_path: Path) -> None:
+    assert load_model(saved(small_classifier(batch=batch), tmp_path)).info.batchable
+    assert not load_model(saved(centred(batch), tmp_path)).info.batchable
+
+
+def test_a_model_exported_for_four_rows_is_climbed_like_another(tmp_path: Path) -> None:
+    results = [climbed(saved(small_classifier(batch=batch), tmp_path)) for batch in (4, "N")]
+    first, second = (result.metrics for result in results)
+    np.testing.assert_allclose(first.activation_end, second.activation_end, rtol=1e-3)
+    assert first.unit_count == CLASSES

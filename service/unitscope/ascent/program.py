@@ -16,7 +16,7 @@ from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.preprocessing import emit_preprocessing
-from unitscope.ascent.subject import Subject, emit_subject, fit
+from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit
 from unitscope.ascent.transforms import emit_view
 from unitscope.autodiff.rules import REDIRECTED, RULES
 from unitscope.autodiff.vjp import differentiate
@@ -150,8 +150,11 @@ def _look(
         seen = emit_view(op, image, matrices, *size)
     ready = fit(op, spec.subject, emit_preprocessing(op, seen, card))
     tensors = emit_subject(op, spec.subject, ready)
-    scores = OBJECTIVES[spec.objective](op, tensors[spec.layer.tensor], spec.layer)
-    return _single(op, scores), _single(op, tensors[spec.logits])
+    activation, logits = (
+        first_rows(op, tensors[name], spec.rows) for name in (spec.layer.tensor, spec.logits)
+    )
+    scores = OBJECTIVES[spec.objective](op, activation, spec.layer)
+    return _single(op, scores), _single(op, logits)
 
 
 def _single(op: Emitter, value: Value) -> Value:

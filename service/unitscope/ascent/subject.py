@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
+from unitscope.ascent.preprocessing import emit_preprocessing
 from unitscope.autodiff.rules import RULES
 from unitscope.errors import ModelRejected
 from unitscope.graph.card import Card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.inputs import computed_type, declared_shape, declared_type, image_input
-from unitscope.graph.ir import Value
-from unitscope.graph.lower import Tensors, lower
+from unitscope.graph.ir import Parts, Value
+from unitscope.graph.lower import Tensors, emitter_for, lower
 from unitscope.graph.model import Model
+from unitscope.graph.rebatch import Shapes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +27,8 @@ class Subject:
     """A model with its card.
 
     `input_shape`: of one picture as the model takes it, without the batch: `[C, H, W]`,
-    `[H, W, C]`, or as many numbers in another shape. `input_type`: float32 or float64.
+    `[H, W, C]`, or as many numbers in another shape. `input_type`: float32 or float64. `batch`:
+    the number of rows it was exported for, 1 if that is open. `shapes`: of its tensors at batch 1.
     """
 
     sha256: str
@@ -33,6 +37,8 @@ class Subject:
     image: str
     input_shape: tuple[int, ...]
     input_type: np.dtype[Any]
+    batch: int
+    shapes: Shapes = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.sha256)
@@ -44,7 +50,8 @@ class Subject:
 def subject_of(sha256: str, model: Model, card: Card) -> Subject:
     """Fit `model` and `card` together; raises ModelRejected naming what does not fit."""
     declared = image_input(model, card.image)
-    shape, picture = declared_shape(declared)[1:], _picture_shape(card)
+    batch, *shape = declared_shape(declared) or (1,)
+    picture = _picture_shape(card)
     fitted: tuple[int, ...]
     if len(shape) == 3:
         fits = all(isinstance(d, str) or d == size for d, size in zip(shape, picture, strict=True))
@@ -63,7 +70,27 @@ def subject_of(sha256: str, model: Model, card: Card) -> Subject:
                 f"the model has an input {other.name!r} besides its image: say what it holds, "
                 "under [constants] in the card"
             )
-    return Subject(sha256, model, card, declared.name, fitted, computed_type(declared))
+    rows = batch if isinstance(batch, int) else 1
+    return Subject(sha256, model, card, declared.name, fitted, computed_type(declared), rows)
+
+
+def shapes_at_one(tensors: Tensors) -> Shapes:
+    """The shapes of those tensors whose sizes are all known."""
+    shapes = {name: tensors[name].static_shape for name in tensors}
+    return {name: shape for name, shape in shapes.items() if shape is not None}
+
+
+def build_forward(subject: Subject, rows: int, names: Sequence[str]) -> Parts:
+    """The model as it is. Input `picture` `[rows, C, H, W]` in 0..1; outputs the tensors `names`.
+
+    Tensors have the batch that the model was exported for, at least `rows`.
+    """
+    op = emitter_for(subject.model)
+    card = subject.card
+    shape = (rows, len(card.channels), card.height_px, card.width_px)
+    picture = op.graph.add_input("unitscope/picture", np.float32, shape)
+    tensors = emit_subject(op, subject, fit(op, subject, emit_preprocessing(op, picture, card)))
+    return op.graph.to_parts([tensors[name] for name in names])
 
 
 def fit(op: Emitter, subject: Subject, picture: Value) -> Value:
@@ -74,14 +101,33 @@ def fit(op: Emitter, subject: Subject, picture: Value) -> Value:
 
 
 def emit_subject(op: Emitter, subject: Subject, image: Value) -> Tensors:
-    """Emit the model onto `image` `[N, *input_shape]`, its other inputs held constant."""
-    rows = image.static_shape[0] if image.static_shape else 1
+    """Emit the model onto `image` `[N, *input_shape]`, its other inputs held constant.
+
+    Its tensors have N rows, or those of a larger batch that it was exported for: the first N count.
+    """
+    rows = (image.static_shape or (1,))[0]
+    if rows < subject.batch:
+        image = op.Concat(*[image] * (subject.batch // rows), axis=0)
+        rows = subject.batch
     inputs = {
         declared.name: op.const(_held(declared, subject.card.constants[declared.name], rows))
         for declared in subject.model.graph.input
         if declared.name != subject.image
     }
-    return lower(op, subject.model, inputs | {subject.image: image}, keep=RULES.__contains__)
+    return lower(
+        op,
+        subject.model,
+        inputs | {subject.image: image},
+        keep=RULES.__contains__,
+        shapes=subject.shapes,
+    )
+
+
+def first_rows(op: Emitter, value: Value, rows: int) -> Value:
+    """The first `rows` of a tensor that may have more."""
+    if (value.shape or ())[0] == rows:
+        return value
+    return op.Slice(value, [0], [rows], [0])
 
 
 def _held(declared: onnx.ValueInfoProto, given: Any, rows: int) -> np.ndarray:

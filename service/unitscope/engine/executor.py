@@ -7,13 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step, port
 from unitscope.engine.picture import Pixels
+from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _FATAL_ONLY = 4
+_ORT_ERRORS = (
+    errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
+    errors.NotImplemented, errors.RuntimeException,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +131,33 @@ class Executor:
 def open_session(
     parts: Parts, options: ort.SessionOptions, providers: Sequence[str]
 ) -> ort.InferenceSession:
-    """A session of a model whose large weights are handed over in memory."""
+    """A session of a model whose large weights are handed over in memory.
+
+    Raises ModelRejected where ONNX Runtime has no kernel or finds the graph invalid.
+    """
     contents = [
         ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weight))
         for weight in parts.weights.values()
     ]
     if contents:
         options.add_external_initializers(list(parts.weights), contents)
-    return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
+    try:
+        return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
+    except _ORT_ERRORS as error:
+        raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
+
+
+def run_once(parts: Parts, *inputs: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a model for `inputs` in its own order, on the processor."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    session = open_session(parts, options, _PROVIDERS[-1:])
+    names = [declared.name for declared in session.get_inputs()]
+    try:
+        results = session.run(None, dict(zip(names, inputs, strict=True)))
+    except _ORT_ERRORS as error:
+        raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
+    return [np.asarray(result) for result in results]
 
 
 def _device(session: ort.InferenceSession) -> str:

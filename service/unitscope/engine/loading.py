@@ -6,9 +6,18 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from unitscope.ascent.subject import Subject, emit_subject, subject_of
+import numpy as np
+
+from unitscope.ascent.subject import (
+    Subject,
+    build_forward,
+    emit_subject,
+    shapes_at_one,
+    subject_of,
+)
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import refusals
+from unitscope.engine.executor import run_once
 from unitscope.engine.request import Preprocessing
 from unitscope.errors import ModelRejected, NotFound
 from unitscope.graph.card import Card, infer_card, load_card
@@ -25,7 +34,11 @@ DEFAULT_MODEL = "squeezenet1_1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What the catalogue says of a model. `error` tells why a file cannot be served, else ""."""
+    """What the catalogue says of a model. `error` tells why a file cannot be served, else "".
+
+    `batchable`: pictures can share a run; else each has its own, since the file was exported for
+    one and says so in places that could not be widened.
+    """
 
     name: str
     title: str = ""
@@ -37,6 +50,7 @@ class ModelInfo:
     preprocessing: Preprocessing | None = None
     layer_count: int = 0
     labels_known: bool = False
+    batchable: bool = False
     error: str = ""
 
 
@@ -114,6 +128,7 @@ def load_model(path: Path) -> LoadedModel:
     )
     if all(layer.refusal for layer in layers):
         raise refused.get(logits) or ModelRejected("the scores do not depend on the image")
+    subject = replace(subject, shapes=shapes_at_one(tensors))
     return _loaded(path, subject, layers, logits, downstream(nodes, logits) - {logits})
 
 
@@ -129,6 +144,7 @@ def _loaded(
     noted = labels_in(model.metadata)
     labels = card.labels or (noted if len(noted) == count else labels_beside(path, count))
     info = _info(path.stem, subject, count, logits.name, len(layers), bool(labels))
+    info = replace(info, batchable=_treats_rows_alike(subject, logits.name))
     return LoadedModel(info, subject, layers, labels, frozenset(value.name for value in after))
 
 
@@ -151,6 +167,19 @@ def _info(
         layer_count=layer_count,
         labels_known=labelled,
     )  # fmt: skip
+
+
+def _treats_rows_alike(subject: Subject, logits: str) -> bool:
+    """Whether two pictures in one run give what two runs give: constants may know one row only."""
+    shape = (2, len(subject.card.channels), subject.card.height_px, subject.card.width_px)
+    pictures = np.random.default_rng(0).random(shape, np.float32)
+    try:
+        (both,) = run_once(build_forward(subject, 2, [logits]), pictures)
+    except ModelRejected:
+        return False
+    single = [run_once(build_forward(subject, 1, [logits]), row[None])[0][0] for row in pictures]
+    close = both.shape[0] >= 2 and np.allclose(both[:2], single, rtol=1e-3, atol=1e-4)
+    return bool(close)
 
 
 def _channel_axis(subject: Subject) -> int:

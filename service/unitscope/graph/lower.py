@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph, Value
 from unitscope.graph.lowerings import LOWERINGS
 from unitscope.graph.model import Model
+from unitscope.graph.rebatch import Shapes, widened
 from unitscope.graph.signature import Uncovered
 
 Keep = Callable[[str], bool]
@@ -86,10 +88,18 @@ def emitter_for(model: Model) -> Emitter:
     return Emitter(graph)
 
 
-def lower(op: Emitter, model: Model, inputs: Mapping[str, Value], *, keep: Keep) -> Tensors:
+def lower(
+    op: Emitter,
+    model: Model,
+    inputs: Mapping[str, Value],
+    *,
+    keep: Keep,
+    shapes: Shapes = MappingProxyType({}),
+) -> Tensors:
     """Emit `model` onto `inputs`, one value for each input of its graph.
 
     `op` comes from `emitter_for(model)`. `keep`: the operators with a gradient rule stay.
+    `shapes`: those of its tensors at batch 1, if constants for one row are to be widened.
     """
     tensors = Tensors()
     for name, content in model.weights.items():
@@ -97,7 +107,12 @@ def lower(op: Emitter, model: Model, inputs: Mapping[str, Value], *, keep: Keep)
     for name, value in inputs.items():
         tensors.add(name, value)
     for node in model.graph.node:
-        _lower_or_refuse(op, node, tensors, keep, str)
+        try:
+            known = [tensors[name] if name else None for name in node.input]
+            _lower_node(op, node, widened(op, node, known, shapes), tensors, keep, str)
+        except ModelRejected as reason:
+            for name in node.output:
+                tensors.refuse(name, reason)
     return tensors
 
 
@@ -111,22 +126,16 @@ Names = Callable[[str], str]
 """From a tensor's name in the node's own scope to its name in the emitted graph."""
 
 
-def _lower_or_refuse(
-    op: Emitter, node: onnx.NodeProto, tensors: Tensors, keep: Keep, names: Names
-) -> None:
-    try:
-        _lower_node(op, node, tensors, keep, names)
-    except ModelRejected as reason:
-        for name in node.output:
-            tensors.refuse(name, reason)
-
-
 def _lower_node(
-    op: Emitter, node: onnx.NodeProto, tensors: Tensors, keep: Keep, names: Names
+    op: Emitter,
+    node: onnx.NodeProto,
+    inputs: Sequence[Value | None],
+    tensors: Tensors,
+    keep: Keep,
+    names: Names,
 ) -> None:
     domain = "" if node.domain in STANDARD else node.domain
     attributes = {a.name: _attribute(a) for a in node.attribute}
-    inputs = [tensors[name] if name else None for name in node.input]
     if node.op_type == "Constant" and not domain:
         results: Sequence[Value | None] = [_constant("", _constant_content(node, attributes))]
     elif node.op_type == "If" and not domain:
@@ -224,7 +233,8 @@ def _lower_steps(
         named = onnx.NodeProto()
         named.CopyFrom(step)
         named.name = f"{_label(node)}/{step.op_type}_{position}"
-        _lower_node(op, named, scope, keep, op.graph.fresh_name)
+        inputs = [scope[name] if name else None for name in step.input]
+        _lower_node(op, named, inputs, scope, keep, op.graph.fresh_name)
     return [scope.find(name) for name in wanted]
 
 
