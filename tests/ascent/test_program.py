@@ -35,7 +35,7 @@ IMAGE = ImageSpec(3, SIZE, SIZE)
 def spec_of(layer: str = LAYER, image: ImageSpec = IMAGE, **options: Any) -> ProgramSpec:
     proto = small_classifier()
     model = load(proto)
-    card = infer_card(("N", 3, SIZE, SIZE), class_count=5, pixels=False)
+    card = infer_card(("N", 3, SIZE, SIZE), class_count=5)
     graph, values = lowered(proto, shape=(1, 3, SIZE, SIZE))
     found = find_layer(catalogue(model, values, graph.nodes, graph.inputs[0]), layer)
     subject = subject_of(digest(proto), model, card)

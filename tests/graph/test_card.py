@@ -70,13 +70,13 @@ def test_a_wrong_card_is_refused_by_key(tmp_path: Path, old: str, new: str, mess
 def test_a_card_is_inferred_and_says_so(
     shape: tuple[int | str, ...], layout: str, channels: str, size: tuple[int, int]
 ) -> None:
-    card = infer_card(shape, class_count=10, pixels=False)
+    card = infer_card(shape, class_count=10)
     assert (card.layout, card.channels, (card.height_px, card.width_px)) == (layout, channels, size)
     assert card.inferred and set(card.mean) == {0.0} and set(card.std) == {1.0}
 
 
 def test_imagenet_is_recognised() -> None:
-    assert infer_card(("N", 3, 224, 224), class_count=1000, pixels=False).mean == (
+    assert infer_card(("N", 3, 224, 224), class_count=1000).mean == (
         0.485,
         0.456,
         0.406,
@@ -89,4 +89,4 @@ def test_imagenet_is_recognised() -> None:
 )
 def test_what_is_no_image_is_refused(shape: tuple[int | str, ...], message: str) -> None:
     with pytest.raises(ModelRejected, match=message):
-        infer_card(shape, class_count=10, pixels=False)
+        infer_card(shape, class_count=10)

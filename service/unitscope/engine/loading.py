@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from unitscope.ascent.subject import (
     Subject,
@@ -28,6 +29,7 @@ from unitscope.graph.layers import Layer, catalogue, find_layer
 from unitscope.graph.logits import find_logits
 from unitscope.graph.lower import emitter_for, outputs_of
 from unitscope.graph.model import Model, digest, load
+from unitscope.graph.normalization import find_normalization
 
 DEFAULT_MODEL = "squeezenet1_1"
 
@@ -199,10 +201,16 @@ def _card(path: Path, model: Model) -> Card:
         return load_card(embedded.with_suffix(".toml"))
     declared = image_input(model)
     return infer_card(
-        declared_shape(declared),
-        _declared_classes(model),
-        pixels=declared_type(declared).kind in "iu",
+        declared_shape(declared), _declared_classes(model), span=_span(model, declared)
     )
+
+
+def _span(model: Model, image: onnx.ValueInfoProto) -> float | None:
+    """The largest value of a picture, if the model shows that it normalizes by itself."""
+    if declared_type(image).kind in "iu":
+        return 255.0
+    normalization = find_normalization(model, image.name)
+    return normalization.span if normalization else None
 
 
 def _declared_classes(model: Model) -> int:

@@ -114,24 +114,24 @@ def load_card(path: Path) -> Card:
         raise ModelRejected(f"the card {path.name} is incomplete: [input] {error}") from error
 
 
-def infer_card(shape: Shape, class_count: int, *, pixels: bool, name: str = "") -> Card:
+def infer_card(shape: Shape, class_count: int, *, span: float | None = None) -> Card:
     """Guess the card of a model from its input `shape` (with batch) and number of classes.
 
-    `pixels`: the model takes 0..255 and normalizes by itself. Else three channels and 1000 classes
-    mean ImageNet as torchvision normalizes it; anything else is taken as a picture in 0..1. A row
-    of numbers is taken as a square picture where it can be one. The result is marked `inferred`.
+    `span`: the largest value of a picture, for a model that normalizes by itself. Else three
+    channels and 1000 classes mean ImageNet as torchvision normalizes it; anything else is taken as
+    a picture in 0..1. A row of numbers is taken as a square picture where it can be one. The
+    result is marked `inferred`.
     """
     layout, channels, height, width = _picture_of(shape)
-    imagenet = channels == 3 and class_count == 1000 and not pixels
+    imagenet = channels == 3 and class_count == 1000 and span is None
     return Card(
         layout=layout,
         channels={1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "X" * channels),
         height_px=height,
         width_px=width,
-        high=255.0 if pixels else 1.0,
+        high=1.0 if span is None else span,
         mean=_IMAGENET_MEAN if imagenet else (0.0,) * channels,
         std=_IMAGENET_STD if imagenet else (1.0,) * channels,
-        image=name,
         inferred=True,
     )
 
