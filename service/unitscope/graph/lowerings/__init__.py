@@ -1,5 +1,20 @@
 """All lowerings, gathered in one place."""
 
 from unitscope.graph.lowering import Lowerings
+from unitscope.graph.lowerings import (
+    attention,
+    contrib,
+    nhwc,
+    quantized,
+    quantized_operators,
+    quantized_products,
+)
 
-LOWERINGS = Lowerings()
+LOWERINGS = Lowerings(
+    attention.lowerings,
+    contrib.lowerings,
+    nhwc.lowerings,
+    quantized.lowerings,
+    quantized_operators.lowerings,
+    quantized_products.lowerings,
+)
