@@ -8,6 +8,7 @@ Runtime drops a Relu before a quantizer whose smallest number means 0.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,10 @@ _RECTIFIED = {
     "MaxPool", "Concat",
 }  # fmt: skip
 """What a Relu follows, or has gone before: a quantizer of these may be one."""
+_MOVING = {
+    "Identity", "Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
+}  # fmt: skip
+"""Operators that hand out no number but those they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,8 @@ def quantize(op: Emitter, real: Value, grid: Grid, kind: Any, *, rectified: bool
     if not grid.is_uniform:
         q = op.Add(op.Div(real, grid.scale), grid.zero_point)
         return op.Clip(q, low, high)
-    bounds = ((limit - grid.zero_point) * grid.scale for limit in (low, high))
-    clipped = op.Clip(real, *(bound.astype(real.dtype) for bound in bounds))
+    bounds = [np.asarray((limit - grid.zero_point) * grid.scale) for limit in (low, high)]
+    clipped = real if _is_within(op, real, *bounds) else op.Clip(real, *bounds)
     return op.Add(op.Div(clipped, grid.scale), grid.zero_point)
 
 
@@ -190,17 +195,26 @@ def _quantized_from(op: Emitter, q: Value, grid: Grid) -> Value | None:
 
 def _is_constant(node: Node, op_type: str, content: np.ndarray) -> bool:
     """True if `node` applies `op_type` with `content` on its right."""
-    if node.op_type != op_type or node.inputs[1] is None:
+    right = node.inputs[1] if node.op_type == op_type else None
+    return right is not None and right.const is not None and np.array_equal(right.const, content)
+
+
+def _is_within(op: Emitter, real: Value, low: np.ndarray, high: np.ndarray) -> bool:
+    """True if `real` was clipped by these limits or closer ones before it was moved here."""
+    source = _producer(op, real, passing=_MOVING)
+    if source is None or source.op_type != "Clip" or len(source.inputs) < 3:
         return False
-    right = node.inputs[1].const
-    return right is not None and np.array_equal(right, content)
+    limits = [x.const for x in source.inputs[1:] if x is not None and x.const is not None]
+    return len(limits) == 2 and bool(low <= limits[0] and limits[1] <= high)
 
 
-def _producer(op: Emitter, value: Value | None) -> Node | None:
-    """The node that computes `value`, whatever its name; None for an input."""
+def _producer(
+    op: Emitter, value: Value | None, passing: Collection[str] = ("Identity",)
+) -> Node | None:
+    """The node that computes `value`, seen through those `passing`; None for an input."""
     for node in reversed(op.graph.nodes):
         if value in node.outputs:
-            if node.op_type != "Identity":
+            if node.op_type not in passing:
                 return node
             value = node.inputs[0]
     return None
