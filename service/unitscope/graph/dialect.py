@@ -8,6 +8,7 @@ import onnx
 from onnx import defs, inliner, version_converter
 
 from unitscope.errors import ModelRejected
+from unitscope.graph.lowering import MICROSOFT
 
 OPSET = 18
 """The opset graphs are brought to: the newest that every execution provider covers."""
@@ -18,6 +19,8 @@ STANDARD = ("", "ai.onnx")
 _IR_VERSION = 8
 _CHANGED_AFTER_18 = frozenset({"AveragePool", "DFT", "GridSample", "GroupNormalization"})
 """Operators that mean something else today under the same name and attributes."""
+_FILED_AS_STANDARD = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
+"""Operators that ONNX Runtime writes in the standard domain, older ones too, which lack them."""
 
 
 def standardize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -33,6 +36,22 @@ def standardize(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset > OPSET and all(_same_at_18(node) for node in nodes_of(model.graph)):
         next(entry for entry in model.opset_import if entry.domain in STANDARD).version = OPSET
     return model
+
+
+def file_under_their_domain(model: onnx.ModelProto) -> None:
+    """Move operators that ONNX Runtime alone takes for standard ones to its own domain."""
+    opset = opset_of(model)
+    foreign = [
+        node
+        for node in nodes_of(model.graph)
+        if node.op_type in _FILED_AS_STANDARD
+        and node.domain in STANDARD
+        and not defs.has(node.op_type, opset, "")
+    ]
+    for node in foreign:
+        node.domain = MICROSOFT
+    if foreign and MICROSOFT not in {entry.domain for entry in model.opset_import}:
+        model.opset_import.add(domain=MICROSOFT, version=1)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

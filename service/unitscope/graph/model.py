@@ -17,9 +17,17 @@ from onnx import external_data_helper, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from unitscope.errors import ModelRejected
-from unitscope.graph.dialect import STANDARD, nodes_of, opset_of, standardize
+from unitscope.graph.dialect import (
+    STANDARD,
+    file_under_their_domain,
+    nodes_of,
+    opset_of,
+    standardize,
+)
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto
+_REDUCED_TYPES = {"float16", "bfloat16", "int8", "int4", "uint4"}
+
 Weights = Mapping[str, np.ndarray]
 
 _SMALL_ELEMENTS = 256
@@ -40,6 +48,14 @@ class Model:
     weights: Weights = field(repr=False)
     metadata: Mapping[str, str]
 
+    @property
+    def is_reduced(self) -> bool:
+        """True if the file computes in half precision or in 8 bits and less."""
+        quantized = any("Quantize" in node.op_type for node in self.graph.node)
+        return quantized or any(
+            weight.dtype.name in _REDUCED_TYPES for weight in self.weights.values()
+        )
+
 
 def load(source: ModelSource) -> Model:
     """The model in `source`: a path, the file's bytes, or a loaded model.
@@ -51,6 +67,7 @@ def load(source: ModelSource) -> Model:
     directory = Path(source).parent if isinstance(source, str | os.PathLike) else None
     proto = _parse(source)
     weights = _take_weights(proto.graph, directory)
+    file_under_their_domain(proto)
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError) as error:

@@ -127,7 +127,6 @@ def layer_normalization(
 
 
 @lowerings.form("SimplifiedLayerNormalization", domain=MICROSOFT, harmless=("stash_type",))
-@lowerings.form("SimplifiedLayerNormalization", harmless=("stash_type",))
 def simplified_layer_normalization(
     op: Emitter, x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5
 ) -> Results:
