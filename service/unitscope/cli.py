@@ -1,4 +1,4 @@
-"""The command line: serve, maximize, layers, models, export-gradient, health."""
+"""The command line: serve, maximize, layers, models, check, export-gradient, health."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from unitscope.api import ProgressListener, maximize, open_model
 from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
+from unitscope.engine.checkup import check_model
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Maximization
 from unitscope.errors import InvalidRequest, UnitscopeError
+from unitscope.report import print_checkup
 from unitscope.rpc import server
 
 app = typer.Typer(
@@ -143,6 +145,31 @@ def models(
         asdict(info) if as_json else {key: getattr(info, key) for key in columns} for info in found
     )
     _print_rows(columns, rows, as_json)
+
+
+@app.command()
+def check(
+    model: Annotated[Path, typer.Argument(help="An ONNX classifier.")],
+    layer: Annotated[
+        str, typer.Option(help="Tensor name or friendly name. Default: the logits.")
+    ] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Directory of images, or of a folder per class: try preprocessings."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove the gradient of a new model; exit with status 0 if it is proven.
+
+    Loads and lowers the file, compares the result with the file's own, and a projection of the
+    gradient with central differences, all through ONNX Runtime.
+    """
+    checkup = check_model(model, layer, images)
+    if as_json:
+        typer.echo(json.dumps(asdict(checkup), indent=2))
+    else:
+        print_checkup(checkup, Console())
+    raise typer.Exit(checkup.verdict != "proven")
 
 
 @app.command("export-gradient")

@@ -109,18 +109,23 @@ def emit_subject(op: Emitter, subject: Subject, image: Value) -> Tensors:
     if rows < subject.batch:
         image = op.Concat(*[image] * (subject.batch // rows), axis=0)
         rows = subject.batch
-    inputs = {
-        declared.name: op.const(_held(declared, subject.card.constants[declared.name], rows))
-        for declared in subject.model.graph.input
-        if declared.name != subject.image
-    }
+    held = {name: op.const(content) for name, content in held_inputs(subject, rows).items()}
     return lower(
         op,
         subject.model,
-        inputs | {subject.image: image},
+        held | {subject.image: image},
         keep=RULES.__contains__,
         shapes=subject.shapes,
     )
+
+
+def held_inputs(subject: Subject, rows: int) -> dict[str, np.ndarray]:
+    """What the inputs besides the image hold, by name; raises ModelRejected for nonsense."""
+    return {
+        declared.name: _held(declared, subject.card.constants[declared.name], rows)
+        for declared in subject.model.graph.input
+        if declared.name != subject.image
+    }
 
 
 def first_rows(op: Emitter, value: Value, rows: int) -> Value:

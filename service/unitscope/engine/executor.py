@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step, port
+from unitscope.ascent.subject import Subject, held_inputs
 from unitscope.engine.picture import Pixels
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts
+from unitscope.graph.original import with_output
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _FATAL_ONLY = 4
+_WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
 _ORT_ERRORS = (
     errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
     errors.NotImplemented, errors.RuntimeException,
@@ -147,17 +152,49 @@ def open_session(
         raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
 
 
-def run_once(parts: Parts, *inputs: np.ndarray) -> list[np.ndarray]:
-    """The outputs of a model for `inputs` in its own order, on the processor."""
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    session = open_session(parts, options, _PROVIDERS[-1:])
-    names = [declared.name for declared in session.get_inputs()]
-    try:
-        results = session.run(None, dict(zip(names, inputs, strict=True)))
-    except _ORT_ERRORS as error:
-        raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
-    return [np.asarray(result) for result in results]
+class Session:
+    """A graph to be run now and then, on the processor."""
+
+    def __init__(self, parts: Parts, *, weights_beside: Path | None = None) -> None:
+        """`weights_beside`: the directory of weights that the model itself keeps in files."""
+        options = ort.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        if weights_beside is not None:
+            options.add_session_config_entry(_WEIGHTS_DIRECTORY, str(weights_beside))
+        self._session = open_session(parts, options, _PROVIDERS[-1:])
+        self.inputs = tuple(declared.name for declared in self._session.get_inputs())
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """All outputs for `inputs` in the graph's order; raises ModelRejected where that fails."""
+        try:
+            results = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+        except _ORT_ERRORS as error:
+            raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
+        return [np.asarray(result) for result in results]
+
+
+class FileSession:
+    """A model's own file, asked for one of its tensors."""
+
+    def __init__(self, path: Path, subject: Subject, tensor: str) -> None:
+        model = with_output(path, tensor)
+        self._types = {
+            value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            for value in model.graph.input
+        }
+        self._subject = subject
+        self._session = Session(Parts(model, {}), weights_beside=path.parent)
+
+    def run(self, fed: np.ndarray) -> np.ndarray:
+        """The tensor for one picture as the model takes it; pixels in whole numbers are rounded."""
+        subject, rows = self._subject, self._subject.batch
+        image = np.repeat(fed, rows, axis=0)
+        whole = np.issubdtype(self._types[subject.image], np.integer)
+        inputs = held_inputs(subject, rows) | {subject.image: np.rint(image) if whole else image}
+        (tensor,) = self._session.run(
+            *(inputs[name].astype(self._types[name]) for name in self._session.inputs)
+        )
+        return tensor
 
 
 def _device(session: ort.InferenceSession) -> str:

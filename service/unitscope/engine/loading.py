@@ -18,7 +18,7 @@ from unitscope.ascent.subject import (
 )
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import refusals
-from unitscope.engine.executor import run_once
+from unitscope.engine.executor import Session
 from unitscope.engine.request import Preprocessing
 from unitscope.errors import ModelRejected, NotFound
 from unitscope.graph.card import Card, infer_card, load_card
@@ -176,10 +176,11 @@ def _treats_rows_alike(subject: Subject, logits: str) -> bool:
     shape = (2, len(subject.card.channels), subject.card.height_px, subject.card.width_px)
     pictures = np.random.default_rng(0).random(shape, np.float32)
     try:
-        (both,) = run_once(build_forward(subject, 2, [logits]), pictures)
+        (both,) = Session(build_forward(subject, 2, [logits])).run(pictures)
     except ModelRejected:
         return False
-    single = [run_once(build_forward(subject, 1, [logits]), row[None])[0][0] for row in pictures]
+    alone = Session(build_forward(subject, 1, [logits]))
+    single = [alone.run(row[None])[0][0] for row in pictures]
     close = both.shape[0] >= 2 and np.allclose(both[:2], single, rtol=1e-3, atol=1e-4)
     return bool(close)
 

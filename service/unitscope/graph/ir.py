@@ -115,7 +115,7 @@ class Graph:
 
     def to_parts(self, outputs: Sequence[Value], *, inputs: Sequence[Value] | None = None) -> Parts:
         """The same with large weights apart, so that no message exceeds protobuf's 2 GiB."""
-        used = {x for node in self._needed(outputs) for x in node.inputs if x is not None}
+        used = {x for node in needed(self.nodes, outputs) for x in node.inputs if x is not None}
         large = {
             value.name: value.const
             for value in used
@@ -127,7 +127,7 @@ class Graph:
     def _model(
         self, outputs: Sequence[Value], inputs: Sequence[Value], *, apart: Collection[str]
     ) -> onnx.ModelProto:
-        nodes = self._needed(outputs)
+        nodes = needed(self.nodes, outputs)
         used = {value.name: value for node in nodes for value in node.inputs if value}
         constants = [value for value in used.values() if value.const is not None]
         graph = helper.make_graph(
@@ -154,15 +154,6 @@ class Graph:
             opset_imports=[helper.make_opsetid("", self.opset)],
         )
 
-    def _needed(self, outputs: Sequence[Value]) -> list[Node]:
-        wanted = {value.name for value in outputs}
-        kept: list[Node] = []
-        for node in reversed(self.nodes):
-            if any(value.name in wanted for value in node.outputs if value):
-                kept.append(node)
-                wanted.update(value.name for value in node.inputs if value)
-        return kept[::-1]
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -185,6 +176,17 @@ def save_parts(parts: Parts, path: Path) -> None:
                     tensor.external_data.add(key=key, value=str(value))
                 content.tofile(file)
     onnx.save(parts.model, path)
+
+
+def needed(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
+    """Those of `nodes`, which are in order, that `outputs` are computed from."""
+    wanted = {value.name for value in outputs}
+    kept: list[Node] = []
+    for node in reversed(nodes):
+        if any(value.name in wanted for value in node.outputs if value):
+            kept.append(node)
+            wanted.update(value.name for value in node.inputs if value)
+    return kept[::-1]
 
 
 def downstream(nodes: Sequence[Node], source: Value) -> set[Value]:

@@ -1,0 +1,87 @@
+"""A layer and its gradient by the picture, on their own: what is proven and measured of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unitscope.ascent.preprocessing import emit_preprocessing
+from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit
+from unitscope.autodiff.rules import RULES
+from unitscope.autodiff.vjp import active_values, differentiate
+from unitscope.graph.ir import Node, Parts, Value, needed
+from unitscope.graph.lower import emitter_for
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The graphs of one layer at one row.
+
+    `forward`: `picture` `[1, C, H, W]` in 0..1 → what the model is fed, and the layer.
+    `gradient`: `picture`, `cotangent` (as the layer) → the layer and the gradient by the picture.
+    `path`: the nodes that the gradient goes through. `emitted_count`: nodes of the whole forward
+    graph. `peak_bytes`: of all activations alive at once while the gradient is computed.
+    """
+
+    forward: Parts
+    gradient: Parts
+    layer_shape: tuple[int, ...]
+    layer_type: np.dtype[Any]
+    path: tuple[Node, ...]
+    emitted_count: int
+    peak_bytes: int
+
+    @property
+    def path_length(self) -> int:
+        """The nodes on the longest way from the picture to the layer."""
+        depth: dict[Value | None, int] = {}
+        for node in self.path:
+            reached = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
+            depth.update(dict.fromkeys(node.outputs, reached))
+        return max(depth.values(), default=0)
+
+
+def build_probe(subject: Subject, tensor: str) -> Probe:
+    """The graphs for the layer `tensor`; raises ModelRejected where it has no gradient."""
+    op = emitter_for(subject.model)
+    card = subject.card
+    shape = (1, len(card.channels), card.height_px, card.width_px)
+    picture = op.graph.add_input("unitscope/picture", np.float32, shape)
+    fed = fit(op, subject, emit_preprocessing(op, picture, card))
+    begun = len(op.graph.nodes)
+    layer = first_rows(op, emit_subject(op, subject, fed)[tensor], 1)
+    nodes = list(op.graph.nodes)
+    cotangent = op.graph.add_input("unitscope/cotangent", layer.dtype, layer.shape or ())
+    gradient = differentiate(op, output=layer, wrt=picture, cotangent=cotangent, rules=RULES)
+    active = active_values(nodes, picture, RULES)
+    used = needed(nodes[begun:], [layer])
+    return Probe(
+        forward=op.graph.to_parts([fed, layer], inputs=[picture]),
+        gradient=op.graph.to_parts([layer, gradient]),
+        layer_shape=layer.static_shape or (),
+        layer_type=layer.dtype,
+        path=tuple(node for node in used if any(y in active for y in node.outputs)),
+        emitted_count=len(nodes) - begun,
+        peak_bytes=_peak_bytes(needed(op.graph.nodes, [layer, gradient])),
+    )
+
+
+def _peak_bytes(nodes: Sequence[Node]) -> int:
+    """The most that results occupy at once when every one is freed after its last use."""
+    last_use = {x: index for index, node in enumerate(nodes) for x in node.inputs}
+    alive: dict[Value, int] = {}
+    peak = 0
+    for index, node in enumerate(nodes):
+        alive.update({y: _bytes(y) for y in node.outputs if y is not None})
+        peak = max(peak, sum(alive.values()))
+        for value in [value for value in alive if last_use.get(value, len(nodes)) <= index]:
+            del alive[value]
+    return peak
+
+
+def _bytes(value: Value) -> int:
+    shape = value.static_shape
+    return 0 if shape is None else int(np.prod(shape)) * value.dtype.itemsize
