@@ -112,17 +112,16 @@ def maximize_command(
 
 @app.command()
 def layers(model: ModelOption = "", server: ServerOption = "", as_json: JsonOption = False) -> None:
-    """List the layers of a model and how many units each has."""
+    """List the layers of a model, how many units each has, and which cannot be climbed."""
     if server:
         with Client(server) as client:
             found = list(client.layers(model))
     else:
         repository = Repository()
         found = list(repository.get(open_model(repository, model)).layers)
-    columns = ("name", "tensor", "operator", "kind", "shape", "unit_count")
-    _print_rows(
-        columns, ({key: getattr(layer, key) for key in columns} for layer in found), as_json
-    )
+    columns = ("name", "tensor", "operator", "kind", "shape", "unit_count", "refusal")
+    rows = ({"unit_count": layer.unit_count} | asdict(layer) for layer in found)
+    _print_rows(columns, rows, as_json)
 
 
 @app.command()
