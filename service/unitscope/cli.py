@@ -245,12 +245,14 @@ def _progress_bar(title: str, steps: int) -> Iterator[ProgressListener]:
 
 
 def _print_rows(columns: tuple[str, ...], rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    listed = list(rows)
     if as_json:
-        typer.echo(json.dumps(list(rows), indent=2))
+        typer.echo(json.dumps(listed, indent=2))
         return
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
+    used = [column for column in columns if any(row[column] != "" for row in listed)]
+    table = Table(*used, box=None)
+    for row in listed:
+        table.add_row(*(_cell(row[column]) for column in used))
     Console().print(table)
 
 
