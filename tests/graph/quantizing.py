@@ -179,7 +179,7 @@ def transformer() -> onnx.ModelProto:
         "up": matrix(width, 2 * width), "down": matrix(2 * width, width),
         "fc": matrix(width, CLASSES), "fc_bias": matrix(1, CLASSES)[0],
         "one": np.ones(width, np.float32), "zero": np.zeros(width, np.float32),
-        "tokens": np.array([0, width, -1]), "scale": np.float32([width**-0.5]),
+        "tokens": np.array([0, width, -1]), "scale": np.array([width**-0.5], np.float32),
     }  # fmt: skip
     nodes = [
         helper.make_node("Conv", ["image", "patches"], ["cut"], strides=[4, 4]),

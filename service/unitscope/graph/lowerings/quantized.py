@@ -99,15 +99,11 @@ def dequantize(op: Emitter, q: Value, grid: Grid) -> Value:
     return op.Mul(shifted, grid.scale) if (grid.scale != 1).any() else shifted
 
 
-def requantize(
-    op: Emitter, real: Value, scale: Value, zero_point: Value | None, *alike: Value | None
-) -> Value:
-    """`real` on its grid; without a zero point, its element type is that of the `alike`."""
-    kinds = (v.dtype for v in (zero_point, *alike) if v is not None and not v.is_float)
-    kind = next(kinds, None)
-    if kind is None:
+def requantize(op: Emitter, real: Value, scale: Value, zero_point: Value | None) -> Value:
+    """`real` on the grid of an operator's output."""
+    if zero_point is None:
         raise Uncovered("a quantized output whose element type no zero point tells")
-    return quantize(op, real, grid_of(real, scale, zero_point), kind)
+    return quantize(op, real, grid_of(real, scale, zero_point), zero_point.dtype)
 
 
 def limits(kind: Any) -> tuple[float, float]:

@@ -26,7 +26,7 @@ def qlinear_add(
     """C = A + B"""
     a = dequantize(op, A, grid_of(A, A_scale, A_zero_point))
     b = dequantize(op, B, grid_of(B, B_scale, B_zero_point))
-    return requantize(op, op.Add(a, b), C_scale, C_zero_point, A_zero_point, B_zero_point, A, B)
+    return requantize(op, op.Add(a, b), C_scale, C_zero_point)
 
 
 @lowerings.form("QLinearMul", domain=MICROSOFT)
@@ -37,7 +37,7 @@ def qlinear_mul(
     """C = A · B"""
     a = dequantize(op, A, grid_of(A, A_scale, A_zero_point))
     b = dequantize(op, B, grid_of(B, B_scale, B_zero_point))
-    return requantize(op, op.Mul(a, b), C_scale, C_zero_point, A_zero_point, B_zero_point, A, B)
+    return requantize(op, op.Mul(a, b), C_scale, C_zero_point)
 
 
 @lowerings.form("QLinearWhere", domain=MICROSOFT)
@@ -68,7 +68,7 @@ def qlinear_sigmoid(
 ) -> Value:  # fmt: skip
     """Y = σ(X)"""
     y = op.Sigmoid(dequantize(op, X, grid_of(X, X_scale, X_zero_point)))
-    return requantize(op, y, Y_scale, Y_zero_point, X_zero_point, X)
+    return requantize(op, y, Y_scale, Y_zero_point)
 
 
 @lowerings.form("QLinearLeakyRelu", domain=MICROSOFT)
@@ -78,7 +78,7 @@ def qlinear_leaky_relu(
 ) -> Value:  # fmt: skip
     """Y = X where X > 0, else α X"""
     y = op.LeakyRelu(dequantize(op, X, grid_of(X, X_scale, X_zero_point)), alpha=alpha)
-    return requantize(op, y, Y_scale, Y_zero_point, X_zero_point, X)
+    return requantize(op, y, Y_scale, Y_zero_point)
 
 
 @lowerings.form("QLinearSoftmax", domain=MICROSOFT)
@@ -105,7 +105,7 @@ def qlinear_reduce_mean(
     """reduced = the mean of the data over the axes"""
     real = dequantize(op, data, grid_of(data, data_scale, data_zero_point))
     y = op.ReduceMean(real, axes, keepdims=keepdims)
-    return requantize(op, y, reduced_scale, reduced_zero_point, data_zero_point, data)
+    return requantize(op, y, reduced_scale, reduced_zero_point)
 
 
 @lowerings.form("QLinearAveragePool", domain=MICROSOFT)
@@ -123,7 +123,7 @@ def qlinear_average_pool(
         kernel_shape=kernel_shape, pads=pads, strides=strides,
     )  # fmt: skip
     y = nhwc.channels_last(op, y) if channels_last else y
-    return requantize(op, y, y_scale, y_zero_point, x_zero_point, X)
+    return requantize(op, y, y_scale, y_zero_point)
 
 
 @lowerings.form("QLinearGlobalAveragePool", domain=MICROSOFT)

@@ -91,7 +91,7 @@ def qgemm(
     b = dequantize(op, B, grid_of(B, b_scale, b_zero_point, axis=0 if transB else 1))
     bias = None if C is None else _bias(op, C, a_scale, b_scale)
     y = op.Gemm(a, b, bias, alpha=alpha, beta=alpha, transA=transA, transB=transB)
-    return y if y_scale is None else requantize(op, y, y_scale, y_zero_point, A)
+    return y if y_scale is None else requantize(op, y, y_scale, y_zero_point)
 
 
 @lowerings.form("MatMulIntegerToFloat", domain=MICROSOFT)
