@@ -66,4 +66,6 @@ def _schema_defaults(op_type: str, domain: str, opset: int) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value

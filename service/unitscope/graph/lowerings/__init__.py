@@ -8,6 +8,7 @@ from unitscope.graph.lowerings import (
     quantized,
     quantized_operators,
     quantized_products,
+    recurrent,
 )
 
 LOWERINGS = Lowerings(
@@ -17,4 +18,5 @@ LOWERINGS = Lowerings(
     quantized.lowerings,
     quantized_operators.lowerings,
     quantized_products.lowerings,
+    recurrent.lowerings,
 )
