@@ -5,8 +5,7 @@ Run by coverage_models.py, one process per model.
 In a picture with millions of activations some lie within rounding of a kink (a ReLU at zero, a
 tie of a MaxPool), and there two correct programs take different sides: PyTorch in float32 and in
 float64 do. So several pictures are tried, and each row of the batch must agree in one of them.
-Where none is without a kink, pictures half as wide are tried: they have a quarter of the
-activations.
+Where none is without a kink, smaller pictures are tried: they have fewer activations.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ from unitscope.errors import UnitscopeError
 torch: Any = importlib.import_module("torch")
 
 PICTURES = 6
+SMALL_SIZES = (112, 96, 64)
 _IN_MEMORY_BYTES = 1 << 30
 """Above this a gradient goes to the runtime through a file: one message holds 2 GiB."""
 
@@ -74,12 +74,12 @@ def main(name: str) -> None:
 def settled(module: Any, shape: list[int], exporter: str, *, inner: bool) -> list[Row]:
     """The rows of one exporter, on smaller pictures where only these are free of kinks."""
     rows = list(compare(module, shape, exporter, inner=inner))
-    if any(row["status"] == "disagrees" for row in rows):
-        channels, *sizes = shape
-        half = [channels, *(size // 2 for size in sizes)]
-        again = list(compare(module, half, exporter, inner=inner))
-        if all(row["status"] == "agrees" for row in again):
-            return again
+    if all(row["status"] != "disagrees" for row in rows):
+        return rows
+    for size in SMALL_SIZES:
+        smaller = list(compare(module, [shape[0], size, size], exporter, inner=inner))
+        if all(row["status"] == "agrees" for row in smaller):
+            return smaller
     return rows
 
 
@@ -208,10 +208,22 @@ def verdict(
 def autograd(module: Any, picture: Array, layer: Layer, dtype: type) -> tuple[Array, Array, Array]:
     """The activation, cotangentᵀ · ∂activation/∂picture, and the cotangent."""
     x = torch.from_numpy(picture.astype(dtype)).requires_grad_()
-    value = module(x) if layer.call is None else called(module, x, {layer.call})[layer.call][1]
+    repair = torch.nn.modules.module.register_module_forward_hook(lay_out_gradient)
+    try:
+        value = module(x) if layer.call is None else called(module, x, {layer.call})[layer.call][1]
+    finally:
+        repair.remove()
     cotangent = np.random.default_rng(1).standard_normal(tuple(value.shape)).astype(np.float32)
     (gradient,) = torch.autograd.grad(value, x, torch.from_numpy(cotangent.astype(dtype)))
     return value.detach().numpy(), gradient.numpy(), cotangent
+
+
+def lay_out_gradient(submodule: Any, _: Any, output: Any) -> None:
+    """Under a BatchNorm in evaluation mode PyTorch 2.14.1 misreads a permuted gradient of one row:
+    it is off by as much as it is large, against central differences and against two equal rows.
+    """
+    if hasattr(submodule, "running_var") and output.requires_grad:
+        output.register_hook(torch.Tensor.contiguous)
 
 
 def sentence(error: Exception) -> str:

@@ -30,23 +30,28 @@ _SIZES = {"inception_v3": 299}
 
 def build(library: str, name: str) -> tuple[Any, list[int]]:
     """The module in evaluation mode, and the shape of its picture `[C, H, W]`."""
+    torch.manual_seed(0)
     if library == "torchvision":
         module = importlib.import_module("torchvision").models.get_model(name, weights=None)
-        sizes = [_SIZES.get(name, _LARGEST)] * 2
-        channels = 3
+        shape = [3, *[_SIZES.get(name, _LARGEST)] * 2]
     else:
         module = importlib.import_module("timm").create_model(name, exportable=True)
-        channels, *sizes = module.pretrained_cfg["input_size"]
-        if not module.pretrained_cfg.get("fixed_input_size"):
-            sizes = [min(size, _LARGEST) for size in sizes]
-    shape = [channels, *sizes]
+        shape = _small(module, list(module.pretrained_cfg["input_size"]))
     _reveal(module, shape)
     return module.eval(), shape
 
 
+def _small(module: Any, shape: list[int]) -> list[int]:
+    """The shape of a picture no larger than need be, if the module takes it."""
+    smaller = [shape[0], *(min(size, _LARGEST) for size in shape[1:])]
+    with contextlib.suppress(Exception), torch.no_grad():
+        module.eval()(torch.zeros(1, *smaller))
+        return smaller
+    return shape
+
+
 def _reveal(module: Any, shape: list[int]) -> None:
-    """Draw what is constant, and give the norms the statistics of four pictures."""
-    torch.manual_seed(0)
+    """Draw what is constant, and give the norms the statistics of pictures of several hues."""
     norms = [part for part in module.modules() if hasattr(part, "running_var")]
     with torch.no_grad():
         for name, weight in module.named_parameters():
@@ -55,7 +60,7 @@ def _reveal(module: Any, shape: list[int]) -> None:
         for norm in norms:
             norm.momentum = 1.0
         if norms:
-            module.train()(torch.randn(4, *shape))
+            module.train()(torch.randn(8, *shape) + torch.randn(8, shape[0], 1, 1))
 
 
 def _drawn(name: str, weight: Any) -> Any:

@@ -64,3 +64,43 @@ def test_what_cannot_be_known_stays_open(shape: Shape, target: list[int]) -> Non
     op, (x,) = emitter(shape)
     opened = op.Reshape(x, target).shape
     assert opened is not None and isinstance(opened[0], str) and opened[0] not in shape
+
+
+def test_what_is_computed_from_an_open_size_hides_none_of_its_neighbours() -> None:
+    op, (x,) = emitter(("N", 4, 6))
+    batch = op.Gather(op.Shape(x), op.const(0, np.int64))
+    windows = op.Unsqueeze(op.Mul(batch, 2), [0])
+    halves = op.Reshape(x, op.Concat(windows, [2, 6], axis=0))
+    assert halves.shape is not None and halves.shape[1:] == (2, 6)
+    assert isinstance(halves.shape[0], str) and halves.shape[0] != "N"
+    whole = op.Reshape(halves, op.Concat(op.Unsqueeze(batch, [0]), [4, 6], axis=0))
+    assert whole.shape == ("N", 4, 6)
+    repeated = op.Expand(np.ones((1, 1, 6), np.float32), op.Concat(windows, [4, 1], axis=0))
+    assert repeated.shape is not None and repeated.shape[1:] == (4, 6)
+    assert repeated.shape[0] not in ("N", halves.shape[0])
+    other = op.Reshape(x, op.Concat(op.Unsqueeze(op.Mul(batch, 1), [0]), [24], axis=0))
+    assert other.shape == ("N", 24)
+    content = np.arange(72, dtype=np.float32).reshape(3, 4, 6)
+    assert run(halves, op, content).shape == (6, 2, 6)
+    assert run(repeated, op, content).shape == (6, 4, 6)
+
+
+def test_a_size_kept_by_minus_one_is_one_of_the_target() -> None:
+    """How PyTorch's exporters write ``token.expand(batch, -1, -1)``."""
+    op, (x,) = emitter(("N", 4, 6))
+    batch = op.Unsqueeze(op.Gather(op.Shape(x), op.const(0, np.int64)), [0])
+    wanted = op.Concat(batch, [-1, -1], axis=0)
+    target = op.Where(op.Equal(wanted, np.int64(-1)), np.ones(3, np.int64), wanted)
+    assert target.sizes == ("N", 1, 1)
+    token = op.Expand(np.ones((1, 1, 6), np.float32), target)
+    assert token.shape == ("N", 1, 6)
+    assert run(token, op, np.zeros((3, 4, 6), np.float32)).shape == (3, 1, 6)
+
+
+def test_an_unknown_size_equals_nothing_for_certain() -> None:
+    op, (x,) = emitter(("N", 4))
+    shape = op.Shape(x)
+    assert op.Equal(shape, np.array([3, 4])).const is None
+    assert op.Equal(op.Concat(op.Mul(op.Slice(shape, [0], [1]), 2), axis=0), [-1]).const is None
+    same = op.Equal(shape, shape).const
+    assert same is not None and same.tolist() == [True, True]

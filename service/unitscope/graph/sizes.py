@@ -2,7 +2,8 @@
 
 Exporters read shapes, pick sizes out of them and put them together again. With an open batch such
 a vector is not constant, but most of its elements are: `[N, 3, 224, 224]`. Following them keeps
-everything but the batch known at build time.
+everything but the batch known at build time. What is computed from an open size, `4 · N`, is not
+known, but its neighbours stay so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import onnx
 from unitscope.graph.ir import Dim, Shape, Value
 
 Operands = Sequence[Value | None]
+
+_UNKNOWN = "?"
+"""An element of which nothing is known, not even that it is a size: it may be −1."""
 
 
 def content(value: Value | None) -> Shape | None:
@@ -36,7 +40,12 @@ def sizes_after(node: onnx.NodeProto, operands: Operands) -> Shape | None:
 def shape_after(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     """The shape of the node's result, if known sizes decide it."""
     decide = _DECIDED.get(node.op_type)
-    return decide(node, operands) if decide else None
+    shape = decide(node, operands) if decide else None
+    if shape is None:
+        return None
+    return tuple(
+        f"{node.output[0]}:{axis}" if dim == _UNKNOWN else dim for axis, dim in enumerate(shape)
+    )
 
 
 def _shape(node: onnx.NodeProto, operands: Operands) -> Shape | None:
@@ -72,7 +81,8 @@ def _gather(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     sizes, indices = content(operands[0]), content(operands[1])
     if sizes is None or indices is None:
         return None
-    return tuple(sizes[i] for i in indices if isinstance(i, int))
+    known = [i for i in indices if isinstance(i, int)]
+    return tuple(sizes[i] for i in known) if len(known) == len(indices) else None
 
 
 def _slice(node: onnx.NodeProto, operands: Operands) -> Shape | None:
@@ -84,15 +94,33 @@ def _slice(node: onnx.NodeProto, operands: Operands) -> Shape | None:
 
 
 def _concat(node: onnx.NodeProto, operands: Operands) -> Shape | None:
-    parts = [content(value) for value in operands]
+    parts = [_elements(value) for value in operands]
     if any(part is None for part in parts):
         return None
     return tuple(dim for part in parts if part is not None for dim in part)
 
 
+def _equal(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    """1 or 0 for each pair, if all can be told."""
+    pairs = _aligned(*(content(value) for value in operands))
+    answers = [_same_size(a, b) for a, b in pairs or ()]
+    known = [int(answer) for answer in answers if answer is not None]
+    return tuple(known) if known and len(known) == len(answers) else None
+
+
+def _where(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    condition, *choices = operands
+    if condition is None or condition.const is None or condition.const.ndim > 1:
+        return None
+    asked = tuple(int(holds) for holds in condition.const.ravel())
+    triples = _aligned(asked, *(_elements(value) for value in choices))
+    return None if triples is None else tuple(a if holds else b for holds, a, b in triples)
+
+
 _FOLLOWED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
     "Cast": _cast,
     "Concat": _concat,
+    "Equal": _equal,
     "Gather": _gather,
     "Identity": _same,
     "Shape": _shape,
@@ -100,6 +128,7 @@ _FOLLOWED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
     "Slice": _slice,
     "Squeeze": _same,
     "Unsqueeze": _unsqueeze,
+    "Where": _where,
 }
 
 
@@ -111,10 +140,11 @@ def _reshaped(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     if 0 in wanted and (_integer(node, "allowzero", 0) or len(wanted) > value.rank):
         return None
     copied = [value.shape[i] if dim == 0 else dim for i, dim in enumerate(wanted)]
-    if -1 not in copied:
-        return tuple(copied)
-    rest = _quotient(value.shape, [dim for dim in copied if dim != -1])
-    return None if rest is None else tuple(rest if dim == -1 else dim for dim in copied)
+    known = [dim for dim in copied if dim not in (-1, _UNKNOWN)]
+    rest = _quotient(value.shape, known) if len(known) == len(copied) - 1 else None
+    return tuple(
+        (_UNKNOWN if rest is None else rest) if dim in (-1, _UNKNOWN) else dim for dim in copied
+    )
 
 
 def _expanded(node: onnx.NodeProto, operands: Operands) -> Shape | None:
@@ -123,7 +153,10 @@ def _expanded(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     if value is None or value.shape is None or wanted is None or len(wanted) < value.rank:
         return None
     own = (*[1] * (len(wanted) - value.rank), *value.shape)
-    return tuple(have if want == 1 else want for have, want in zip(own, wanted, strict=True))
+    return tuple(
+        have if want == 1 or (want == _UNKNOWN and have != 1) else want
+        for have, want in zip(own, wanted, strict=True)
+    )
 
 
 _DECIDED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
@@ -131,6 +164,35 @@ _DECIDED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
     "Expand": _expanded,
     "Reshape": _reshaped,
 }
+
+
+def _elements(value: Value | None) -> Shape | None:
+    """The elements of a scalar or vector of integers, each known or not."""
+    known = content(value)
+    if known is not None or value is None or value.dtype.kind != "i":
+        return known
+    sizes = value.static_shape
+    return None if sizes is None or len(sizes) > 1 else (_UNKNOWN,) * int(np.prod(sizes, dtype=int))
+
+
+def _aligned(*vectors: Shape | None) -> list[tuple[Dim, ...]] | None:
+    """Elements that belong together, a single one repeated."""
+    present = [vector for vector in vectors if vector is not None]
+    count = max((len(vector) for vector in present), default=0)
+    if len(present) < len(vectors) or any(len(vector) not in (1, count) for vector in present):
+        return None
+    full = [vector * count if len(vector) == 1 else vector for vector in present]
+    return list(zip(*full, strict=True))
+
+
+def _same_size(a: Dim, b: Dim) -> bool | None:
+    """Whether two elements are equal, None if only the run can tell: a size is not negative."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    if _UNKNOWN in (a, b):
+        return None
+    smallest = min(dim for dim in (a, b, 0) if isinstance(dim, int))
+    return True if a == b else False if smallest < 0 else None
 
 
 def _quotient(whole: Sequence[Dim], part: Sequence[Dim]) -> Dim | None:
