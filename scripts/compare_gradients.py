@@ -36,15 +36,13 @@ from scripts.exported_models import (
     export,
     pictures_of,
 )
-from unitscope.autodiff.gradient_model import gradient_model
+from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.errors import UnitscopeError
 
 torch: Any = importlib.import_module("torch")
 
 PICTURES = 6
 SMALL_SIZES = (112, 96, 64)
-_IN_MEMORY_BYTES = 1 << 30
-"""Above this a gradient goes to the runtime through a file: one message holds 2 GiB."""
 
 Row = dict[str, Any]
 
@@ -159,8 +157,9 @@ def rows_of(
     """One row per batch."""
     about = {"layer": layer.tensor or "logits", "open_batch": len(batches) > 1, "size": shape[-1]}
     try:
-        model = gradient_model(path, layer.tensor)
-        session = session_of(model, path.with_suffix(".gradient.onnx"))
+        target = path.with_suffix(".gradient.onnx")
+        save_gradient_model(target, path, layer.tensor)
+        session = ort.InferenceSession(target)
     except Exception as error:
         refused = isinstance(error, UnitscopeError)
         says = str(error) if refused else sentence(error)
@@ -169,14 +168,6 @@ def rows_of(
         return
     for batch in batches:
         yield {**about, "batch": batch, **verdict(session, module, layer, batch, shape)}
-
-
-def session_of(model: onnx.ModelProto, path: Path) -> ort.InferenceSession:
-    """The model in ONNX Runtime, by way of `path` if it is too large for one message."""
-    if model.ByteSize() < _IN_MEMORY_BYTES:
-        return ort.InferenceSession(model.SerializeToString())
-    onnx.save(model, path, save_as_external_data=True)
-    return ort.InferenceSession(path)
 
 
 def verdict(

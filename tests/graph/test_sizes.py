@@ -89,7 +89,7 @@ def test_a_size_kept_by_minus_one_is_one_of_the_target() -> None:
     """How PyTorch's exporters write ``token.expand(batch, -1, -1)``."""
     op, (x,) = emitter(("N", 4, 6))
     batch = op.Unsqueeze(op.Gather(op.Shape(x), op.const(0, np.int64)), [0])
-    wanted = op.Concat(batch, [-1, -1], axis=0)
+    wanted = op.Reshape(op.Concat(batch, [-1, -1], axis=0), [-1])
     target = op.Where(op.Equal(wanted, np.int64(-1)), np.ones(3, np.int64), wanted)
     assert target.sizes == ("N", 1, 1)
     token = op.Expand(np.ones((1, 1, 6), np.float32), target)

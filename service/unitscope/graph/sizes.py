@@ -65,6 +65,13 @@ def _same(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     return content(operands[0])
 
 
+def _flattened(node: onnx.NodeProto, operands: Operands) -> Shape | None:
+    """A Reshape that leaves a vector a vector, or makes one element a scalar."""
+    value, target = operands
+    short = target is not None and target.static_shape in ((0,), (1,))
+    return content(value) if short else None
+
+
 def _unsqueeze(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     """A single size as a vector; a vector would become a matrix, which sizes are not."""
     value, axes = operands
@@ -123,6 +130,7 @@ _FOLLOWED: dict[str, Callable[[onnx.NodeProto, Operands], Shape | None]] = {
     "Equal": _equal,
     "Gather": _gather,
     "Identity": _same,
+    "Reshape": _flattened,
     "Shape": _shape,
     "Size": _size,
     "Slice": _slice,
