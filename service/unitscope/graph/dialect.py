@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import onnx
@@ -17,6 +18,8 @@ STANDARD = ("", "ai.onnx")
 """The two names of the standard domain."""
 
 _IR_VERSION = 8
+_BROADCAST_FROM_THE_END = 7
+"""The opset in which operands began to be aligned at their last axes."""
 _CHANGED_AFTER_18 = frozenset({"AveragePool", "DFT", "GridSample", "GroupNormalization"})
 """Operators that mean something else today under the same name and attributes."""
 _FILED_AS_STANDARD = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
@@ -70,6 +73,15 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """ONNX's own conversion, which forgets what exporters noted of a node: that is put back."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node if opset < _BROADCAST_FROM_THE_END else ():
+        if node.op_type == "PRelu" and sizes.get(node.input[1]) != 1:
+            raise ModelRejected(
+                f"node {node.name or node.output[0]!r} (PRelu): in opset {opset} a slope counts "
+                "channels, which cannot be converted; export the model at opset 7 or newer",
+                node=node.name or node.output[0],
+                operator="PRelu",
+            )
     notes = {node.output[0]: node.metadata_props for node in model.graph.node if node.output}
     model.ir_version = max(model.ir_version, _IR_VERSION)
     try:

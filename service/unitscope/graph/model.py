@@ -30,6 +30,9 @@ _REDUCED_TYPES = {"float16", "bfloat16", "int8", "int4", "uint4"}
 
 Weights = Mapping[str, np.ndarray]
 
+_WEIGHTS_ARE_NO_INPUTS = 4
+"""From this version of the file format on, initializers need not be listed among the inputs."""
+
 _SMALL_ELEMENTS = 256
 """Tensors up to this size stay in the graph: shapes and scales tell what operators mean."""
 
@@ -67,6 +70,8 @@ def load(source: ModelSource) -> Model:
     directory = Path(source).parent if isinstance(source, str | os.PathLike) else None
     proto = _parse(source)
     weights = _take_weights(proto.graph, directory)
+    if 0 < proto.ir_version < _WEIGHTS_ARE_NO_INPUTS:
+        proto.ir_version = _WEIGHTS_ARE_NO_INPUTS
     file_under_their_domain(proto)
     try:
         onnx.checker.check_model(proto)
