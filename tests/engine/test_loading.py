@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 from tests.graph.test_lower import halved
 from tests.models import CARD, CLASSES, SIZE, model_of, small_classifier
 from unitscope.engine.engine import Engine
-from unitscope.engine.loading import LoadedModel, load_model
+from unitscope.engine.loaded import LoadedModel
+from unitscope.engine.loading import load_model
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Maximization, MaximizeRequest
 from unitscope.errors import ModelRejected
@@ -193,3 +194,33 @@ def test_a_model_exported_for_four_rows_is_climbed_like_another(tmp_path: Path) 
     first, second = (result.metrics for result in results)
     np.testing.assert_allclose(first.activation_end, second.activation_end, rtol=1e-3)
     assert first.unit_count == CLASSES
+
+
+def open_sized(last: str = "GlobalAveragePool") -> onnx.ModelProto:
+    """The small classifier with open height and width."""
+    model = small_classifier()
+    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], "hw", strict=True):
+        dim.dim_param = name
+    if last == "fixed":
+        model.graph.node[2].CopyFrom(
+            helper.make_node("AveragePool", ["relu_out"], ["pooled"], kernel_shape=[SIZE - 2] * 2)
+        )
+    return model
+
+
+def test_a_model_of_open_size_looks_at_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    repository = Repository()
+    model = repository.add(saved(open_sized(), tmp_path, CARD))
+    assert model.info.resizable and model.find_layer("relu_out").shape == (4, SIZE - 2, SIZE - 2)
+    request = MaximizeRequest(
+        unit=1, model="model", layer="relu_out", steps=4, image_size_px=20, position=(17, 17)
+    )
+    with Engine(repository) as engine:
+        *_, last = engine.submit(request).events()
+    assert isinstance(last, Maximization) and last.height_px == 20
+    assert last.metrics.preprocessing.height_px == 20
+
+
+def test_a_model_that_only_seems_open_keeps_its_size(tmp_path: Path) -> None:
+    assert not load_model(saved(open_sized("fixed"), tmp_path, CARD)).info.resizable
+    assert not load_model(saved(small_classifier(), tmp_path, CARD)).info.resizable

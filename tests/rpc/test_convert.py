@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitscope._gen.unitscope.v1 import maximize_pb2 as pb
-from unitscope.engine.loading import ModelInfo
+from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import (
     Accepted,
     ClassScore,

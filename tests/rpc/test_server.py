@@ -19,7 +19,7 @@ from tests.rpc.live import ENDLESS, LIMITS, LiveServer, health_of, live_server, 
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope.client import Client
 from unitscope.engine.engine import Engine, EngineSettings
-from unitscope.engine.loading import LoadedModel
+from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
 from unitscope.errors import QueueFull

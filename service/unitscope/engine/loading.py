@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -19,11 +20,12 @@ from unitscope.ascent.subject import (
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import refusals
 from unitscope.engine.executor import Session
+from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.request import Preprocessing
-from unitscope.errors import ModelRejected, NotFound
+from unitscope.errors import ModelRejected
 from unitscope.graph.card import Card, infer_card, load_card
 from unitscope.graph.inputs import declared_shape, declared_type, image_input
-from unitscope.graph.ir import Value, downstream
+from unitscope.graph.ir import downstream
 from unitscope.graph.labels import labels_beside, labels_in
 from unitscope.graph.layers import Layer, catalogue, find_layer
 from unitscope.graph.logits import find_logits
@@ -34,78 +36,6 @@ from unitscope.graph.normalization import find_normalization
 DEFAULT_MODEL = "squeezenet1_1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
-    """What the catalogue says of a model. `error` tells why a file cannot be served, else "".
-
-    `batchable`: pictures can share a run; else each has its own, since the file was exported for
-    one and says so in places that could not be widened.
-    """
-
-    name: str
-    title: str = ""
-    license: str = ""
-    source: str = ""
-    sha256: str = ""
-    class_count: int = 0
-    logits_tensor: str = ""
-    preprocessing: Preprocessing | None = None
-    layer_count: int = 0
-    labels_known: bool = False
-    batchable: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that can be climbed.
-
-    `labels`: one per class, or none. `after_logits`: tensors computed from the logits
-    (probabilities); a request for one of them climbs the logits instead, since a probability also
-    rises by pushing other classes down.
-    """
-
-    info: ModelInfo
-    subject: Subject
-    layers: tuple[Layer, ...]
-    labels: tuple[str, ...]
-    after_logits: frozenset[str]
-
-    def find_layer(self, name: str = "") -> Layer:
-        """The layer called `name` (tensor or friendly name; "" = logits).
-
-        Raises NotFound, and ModelRejected for a layer without a gradient.
-        """
-        layer = find_layer(self.layers, name or self.info.logits_tensor)
-        if layer.tensor in self.after_logits:
-            layer = find_layer(self.layers, self.info.logits_tensor)
-        if layer.refusal:
-            raise ModelRejected(f"layer {layer.name!r} cannot be climbed: {layer.refusal}")
-        return layer
-
-    def find_unit(self, layer: Layer, unit: int | str) -> int:
-        """The index of `unit`, given by index or, in the logits, by label; raises NotFound."""
-        if isinstance(unit, int):
-            if not 0 <= unit < layer.unit_count:
-                raise NotFound(
-                    f"unit of layer {layer.name!r}", unit, [f"0..{layer.unit_count - 1}"]
-                )
-            return unit
-        if layer.tensor != self.info.logits_tensor or not self.labels:
-            raise NotFound(
-                f"label in layer {layer.name!r}", unit, [f"units 0..{layer.unit_count - 1}"]
-            )
-        folded = [label.casefold() for label in self.labels]
-        if unit.casefold() not in folded:
-            raise NotFound("label", unit, self.labels)
-        return folded.index(unit.casefold())
-
-    def label_of(self, layer: Layer, unit: int) -> str:
-        """The label of a unit of the logits, or ""."""
-        named = layer.tensor == self.info.logits_tensor and unit < len(self.labels)
-        return self.labels[unit] if named else ""
-
-
 def load_model(path: Path) -> LoadedModel:
     """Load, lower and catalogue the model at `path`, and see which layers can be climbed.
 
@@ -114,7 +44,55 @@ def load_model(path: Path) -> LoadedModel:
     """
     model = load(path)
     subject = subject_of(digest(path), model, _card(path, model))
-    op = emitter_for(model)
+    found = _analyse(subject)
+    count = find_layer(found.layers, found.logits).unit_count
+    card = subject.card
+    if card.labels and len(card.labels) != count:
+        raise ModelRejected(
+            f"the card of {path.stem!r} has {len(card.labels)} labels for {count} classes"
+        )
+    noted = labels_in(model.metadata)
+    labels = card.labels or (noted if len(noted) == count else labels_beside(path, count))
+    info = ModelInfo(
+        name=path.stem,
+        title=card.title or path.stem,
+        license=card.license,
+        source=card.source,
+        sha256=subject.sha256,
+        class_count=count,
+        logits_tensor=found.logits,
+        preprocessing=_preprocessing(card),
+        layer_count=len(found.layers),
+        labels_known=bool(labels),
+        batchable=_treats_rows_alike(found.subject, found.logits),
+        resizable=_takes_any_size(subject, found.logits),
+    )
+    return LoadedModel(info, found.subject, found.layers, labels, found.after_logits)
+
+
+@functools.lru_cache(maxsize=8)
+def resized(model: LoadedModel, height_px: int, width_px: int) -> LoadedModel:
+    """A resizable model, for pictures of another size; its layers change their shapes."""
+    card = replace(model.subject.card, height_px=height_px, width_px=width_px)
+    if card == model.subject.card:
+        return model
+    found = _analyse(subject_of(model.subject.sha256, model.subject.model, card))
+    info = replace(model.info, preprocessing=_preprocessing(card))
+    return replace(model, info=info, subject=found.subject, layers=found.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Analysis:
+    """What lowering a model shows of it. `subject` knows the shapes of its tensors."""
+
+    subject: Subject
+    layers: tuple[Layer, ...]
+    logits: str
+    after_logits: frozenset[str]
+
+
+def _analyse(subject: Subject) -> _Analysis:
+    op, model = emitter_for(subject.model), subject.model
     image = op.graph.add_input(subject.image, subject.input_type, (1, *subject.input_shape))
     tensors = emit_subject(op, subject, image)
     nodes = list(op.graph.nodes)
@@ -130,45 +108,34 @@ def load_model(path: Path) -> LoadedModel:
     )
     if all(layer.refusal for layer in layers):
         raise refused.get(logits) or ModelRejected("the scores do not depend on the image")
-    subject = replace(subject, shapes=shapes_at_one(tensors))
-    return _loaded(path, subject, layers, logits, downstream(nodes, logits) - {logits})
+    after = frozenset(value.name for value in downstream(nodes, logits) - {logits})
+    shaped = replace(subject, shapes=shapes_at_one(tensors))
+    return _Analysis(shaped, layers, logits.name, after)
 
 
-def _loaded(
-    path: Path, subject: Subject, layers: tuple[Layer, ...], logits: Value, after: set[Value]
-) -> LoadedModel:
-    count = find_layer(layers, logits.name).unit_count
-    card, model = subject.card, subject.model
-    if card.labels and len(card.labels) != count:
-        raise ModelRejected(
-            f"the card of {path.stem!r} has {len(card.labels)} labels for {count} classes"
-        )
-    noted = labels_in(model.metadata)
-    labels = card.labels or (noted if len(noted) == count else labels_beside(path, count))
-    info = _info(path.stem, subject, count, logits.name, len(layers), bool(labels))
-    info = replace(info, batchable=_treats_rows_alike(subject, logits.name))
-    return LoadedModel(info, subject, layers, labels, frozenset(value.name for value in after))
-
-
-def _info(
-    name: str, subject: Subject, class_count: int, logits: str, layer_count: int, labelled: bool
-) -> ModelInfo:
-    card = subject.card
-    return ModelInfo(
-        name=name,
-        title=card.title or name,
-        license=card.license,
-        source=card.source,
-        sha256=subject.sha256,
-        class_count=class_count,
-        logits_tensor=logits,
-        preprocessing=Preprocessing(
-            card.layout, card.channels, card.height_px, card.width_px,
-            card.low, card.high, card.mean, card.std, card.inferred,
-        ),
-        layer_count=layer_count,
-        labels_known=labelled,
+def _preprocessing(card: Card) -> Preprocessing:
+    return Preprocessing(
+        card.layout, card.channels, card.height_px, card.width_px,
+        card.low, card.high, card.mean, card.std, card.inferred,
     )  # fmt: skip
+
+
+def _takes_any_size(subject: Subject, logits: str) -> bool:
+    """Whether height and width are open, and stay so up to the scores."""
+    declared = declared_shape(image_input(subject.model, subject.card.image))
+    if sum(isinstance(dim, str) for dim in declared[1:]) < 2:
+        return False
+    card = subject.card
+    larger = replace(card, height_px=2 * card.height_px, width_px=2 * card.width_px)
+    try:
+        shapes = [
+            [dim.dim_value for dim in output.type.tensor_type.shape.dim]
+            for one in (subject, subject_of(subject.sha256, subject.model, larger))
+            for output in build_forward(one, 1, [logits]).model.graph.output
+        ]
+    except ModelRejected:
+        return False
+    return shapes[0] == shapes[1]
 
 
 def _treats_rows_alike(subject: Subject, logits: str) -> bool:

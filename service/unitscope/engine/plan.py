@@ -12,9 +12,11 @@ from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.program import ProgramSpec
 from unitscope.ascent.transforms import TRANSFORMS
-from unitscope.engine.loading import LoadedModel
+from unitscope.engine.loaded import LoadedModel
+from unitscope.engine.loading import resized
 from unitscope.engine.request import Accepted, ImageFormat, MaximizeRequest
 from unitscope.errors import InvalidRequest
+from unitscope.graph.card import Card
 from unitscope.graph.layers import Layer
 
 MIN_IMAGE_SIZE_PX = 8
@@ -75,16 +77,13 @@ def check(request: MaximizeRequest, limits: Limits) -> None:
 
 def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
     """Find layer and unit and settle the defaults; raises NotFound or InvalidRequest."""
+    image = _image(request, model.subject.card)
+    if model.info.resizable:
+        model = resized(model, image.height_px, image.width_px)
+    card = model.subject.card
     layer = model.find_layer(request.layer)
     unit = model.find_unit(layer, request.unit)
     _check_position(request.position, layer)
-    card = model.subject.card
-    scale = (request.image_size_px or min(card.height_px, card.width_px)) / min(
-        card.height_px, card.width_px
-    )
-    image = ImageSpec(
-        len(card.channels), round(card.height_px * scale), round(card.width_px * scale)
-    )
     spec = ProgramSpec(
         subject=model.subject,
         logits=model.info.logits_tensor,
@@ -106,6 +105,15 @@ def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
         label=model.label_of(layer, unit),
         learning_rate=OPTIMIZERS[request.optimizer].learning_rate if rate is None else rate,
         spec=spec,
+    )
+
+
+def _image(request: MaximizeRequest, card: Card) -> ImageSpec:
+    """A picture of the model's proportions; the request says how long its shorter side is."""
+    shorter = min(card.height_px, card.width_px)
+    scale = (request.image_size_px or shorter) / shorter
+    return ImageSpec(
+        len(card.channels), round(card.height_px * scale), round(card.width_px * scale)
     )
 
 

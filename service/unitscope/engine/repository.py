@@ -7,13 +7,8 @@ from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unitscope.engine.loading import (
-    DEFAULT_MODEL,
-    LoadedModel,
-    ModelInfo,
-    embedded_model,
-    load_model,
-)
+from unitscope.engine.loaded import LoadedModel, ModelInfo
+from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, load_model
 from unitscope.errors import ModelRejected, NotFound
 
 

@@ -53,7 +53,7 @@ class ListLayersResponse(_message.Message):
     def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "title", "license", "source", "sha256", "class_count", "logits_tensor", "preprocessing", "layer_count", "labels_known", "error", "batchable")
+    __slots__ = ("name", "title", "license", "source", "sha256", "class_count", "logits_tensor", "preprocessing", "layer_count", "labels_known", "error", "batchable", "resizable")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     LICENSE_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class Model(_message.Message):
     LABELS_KNOWN_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     BATCHABLE_FIELD_NUMBER: _ClassVar[int]
+    RESIZABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     license: str
@@ -78,7 +79,8 @@ class Model(_message.Message):
     labels_known: bool
     error: str
     batchable: bool
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., license: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., class_count: _Optional[int] = ..., logits_tensor: _Optional[str] = ..., preprocessing: _Optional[_Union[Preprocessing, _Mapping]] = ..., layer_count: _Optional[int] = ..., labels_known: bool = ..., error: _Optional[str] = ..., batchable: bool = ...) -> None: ...
+    resizable: bool
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., license: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., class_count: _Optional[int] = ..., logits_tensor: _Optional[str] = ..., preprocessing: _Optional[_Union[Preprocessing, _Mapping]] = ..., layer_count: _Optional[int] = ..., labels_known: bool = ..., error: _Optional[str] = ..., batchable: bool = ..., resizable: bool = ...) -> None: ...
 
 class Preprocessing(_message.Message):
     __slots__ = ("layout", "channels", "height_px", "width_px", "low", "high", "mean", "std", "inferred")

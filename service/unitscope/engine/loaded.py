@@ -1,0 +1,83 @@
+"""A model that can be climbed, and what the catalogue says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unitscope.ascent.subject import Subject
+from unitscope.engine.request import Preprocessing
+from unitscope.errors import ModelRejected, NotFound
+from unitscope.graph.layers import Layer, find_layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What the catalogue says of a model. `error` tells why a file cannot be served, else "".
+
+    `batchable`: pictures can share a run; else each has its own, since the file was exported for
+    one and says so in places that could not be widened. `resizable`: it takes pictures of any size.
+    """
+
+    name: str
+    title: str = ""
+    license: str = ""
+    source: str = ""
+    sha256: str = ""
+    class_count: int = 0
+    logits_tensor: str = ""
+    preprocessing: Preprocessing | None = None
+    layer_count: int = 0
+    labels_known: bool = False
+    batchable: bool = False
+    resizable: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model that can be climbed.
+
+    `labels`: one per class, or none. `after_logits`: tensors computed from the logits
+    (probabilities); a request for one of them climbs the logits instead, since a probability also
+    rises by pushing other classes down.
+    """
+
+    info: ModelInfo
+    subject: Subject
+    layers: tuple[Layer, ...]
+    labels: tuple[str, ...]
+    after_logits: frozenset[str]
+
+    def find_layer(self, name: str = "") -> Layer:
+        """The layer called `name` (tensor or friendly name; "" = logits).
+
+        Raises NotFound, and ModelRejected for a layer without a gradient.
+        """
+        layer = find_layer(self.layers, name or self.info.logits_tensor)
+        if layer.tensor in self.after_logits:
+            layer = find_layer(self.layers, self.info.logits_tensor)
+        if layer.refusal:
+            raise ModelRejected(f"layer {layer.name!r} cannot be climbed: {layer.refusal}")
+        return layer
+
+    def find_unit(self, layer: Layer, unit: int | str) -> int:
+        """The index of `unit`, given by index or, in the logits, by label; raises NotFound."""
+        if isinstance(unit, int):
+            if not 0 <= unit < layer.unit_count:
+                raise NotFound(
+                    f"unit of layer {layer.name!r}", unit, [f"0..{layer.unit_count - 1}"]
+                )
+            return unit
+        if layer.tensor != self.info.logits_tensor or not self.labels:
+            raise NotFound(
+                f"label in layer {layer.name!r}", unit, [f"units 0..{layer.unit_count - 1}"]
+            )
+        folded = [label.casefold() for label in self.labels]
+        if unit.casefold() not in folded:
+            raise NotFound("label", unit, self.labels)
+        return folded.index(unit.casefold())
+
+    def label_of(self, layer: Layer, unit: int) -> str:
+        """The label of a unit of the logits, or ""."""
+        named = layer.tensor == self.info.logits_tensor and unit < len(self.labels)
+        return self.labels[unit] if named else ""
