@@ -132,6 +132,21 @@ def without_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
     return changed
 
 
+def with_weights_of(quantized: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The float model with its weights rounded as those of its per-channel QDQ variant are."""
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(model)
+    for tensor in rounded.graph.initializer:
+        whole = held.get(f"{tensor.name}_quantized")
+        if whole is not None and whole.dtype == np.int8:  # its zero points are 0
+            scale = held[f"{tensor.name}_scale"]
+            axis = whole.shape.index(scale.size)
+            steps = scale.reshape([-1 if i == axis else 1 for i in range(whole.ndim)])
+            tensor.CopyFrom(numpy_helper.from_array(whole * steps, tensor.name))
+    return rounded
+
+
 def residual_network() -> onnx.ModelProto:
     """Convolutions with a skip connection, a gate, a leaky branch and two kinds of pooling."""
     rng = np.random.default_rng(2)

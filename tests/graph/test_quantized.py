@@ -15,6 +15,7 @@ from tests.graph.quantizing import (
     pictures,
     residual_network,
     transformer,
+    with_weights_of,
 )
 from tests.models import small_classifier
 from tests.trained import MODELS, needs_trained_models
@@ -103,3 +104,16 @@ def test_so_has_a_trained_one(name: str, variant: str, tmp_path: Path) -> None:
     quantized = VARIANTS[variant](model, pictures(32, tuple(sizes)), tmp_path)
     for names in TRAINED[name]:
         assert_alike(model, quantized, names, pictures(2, tuple(sizes), seed=1))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=needs_trained_models) for n in ("efficientnet_lite0", "squeezenet1_1")],
+)
+def test_in_deep_models_only_the_weights_have_turned_it(name: str, tmp_path: Path) -> None:
+    """50 layers of weights in 8 bits do turn the gradient, however it is computed."""
+    model = onnx.load(MODELS / f"{name}.onnx")
+    _, *sizes = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
+    images = pictures(9, tuple(sizes)) * 2 - 1
+    quantized = VARIANTS["qdq_per_channel"](model, images[:8], tmp_path)
+    assert_alike(with_weights_of(quantized, model), quantized, ["logits"], images[8:])
