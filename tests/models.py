@@ -89,3 +89,26 @@ def small_classifier(
     nodes[0].input[0] = "turned"
     turn = helper.make_node("Transpose", ["image"], ["turned"], perm=[0, 3, 1, 2])
     return model_of([turn, *nodes], weights, image=(batch, SIZE, SIZE, channels))
+
+
+def halved(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
+    """The model in half precision, its picture cast there and back and there again."""
+    dtype = helper.tensor_dtype_to_np_dtype(half)
+    for tensor in model.graph.initializer:
+        content = numpy_helper.to_array(tensor)
+        if content.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(content.astype(dtype), tensor.name))
+    image = model.graph.input[0].name
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = half
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = "narrow" if name == image else name
+    casts = [
+        helper.make_node("Cast", [image], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["wide"], ["narrow"], to=half),
+    ]
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model

@@ -10,8 +10,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from tests.engine.test_loading import pixels_in, rows_in, saved
-from tests.graph.test_lower import halved
-from tests.models import SIZE, small_classifier
+from tests.models import SIZE, halved, small_classifier
 from unitscope.ascent import probe
 from unitscope.autodiff.rule import Cotangents, Rules
 from unitscope.autodiff.rules import RULES

@@ -11,8 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.graph.test_lower import halved
-from tests.models import CARD, CLASSES, SIZE, model_of, small_classifier
+from tests.models import CARD, CLASSES, SIZE, halved, model_of, small_classifier
 from unitscope.engine.engine import Engine
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import load_model

@@ -9,9 +9,8 @@ from onnx import helper
 
 from tests.graph.test_lower import lowered
 from tests.models import SIZE, model_of, small_classifier
-from unitscope.errors import ModelRejected, NotFound
+from unitscope.errors import NotFound
 from unitscope.graph.layers import Layer, catalogue, find_layer
-from unitscope.graph.logits import find_logits
 from unitscope.graph.model import load
 
 
@@ -68,33 +67,12 @@ def test_tokens_count_units_on_their_last_axis() -> None:
     assert (tokens.shape, tokens.unit_axis, tokens.unit_count) == ((SIZE * SIZE, 3), 1, 3)
 
 
-@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax", "Sigmoid"])
-def test_logits_are_what_is_squashed_at_the_end(last: str) -> None:
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_activations_know_what_they_are_computed_from(gate: str) -> None:
     model = small_classifier()
-    model.graph.node[-1].op_type = last
-    if last == "Sigmoid":
-        del model.graph.node[-1].attribute[:]
-    model.graph.node[-1].output[0] = "squashed"
-    model.graph.node.append(helper.make_node("Identity", ["squashed"], ["output"]))
-    graph, values = lowered(model)
-    assert find_logits(graph.nodes, [values["output"]]) is values["logits"]
-
-
-def test_logits_of_an_old_model_are_a_tensor_of_its_own() -> None:
-    model = small_classifier()
-    model.opset_import[0].version = 11
-    graph, values = lowered(model)
-    assert find_logits(graph.nodes, [values["output"]]) is values["logits"]
-
-
-def test_without_squashing_the_output_is_the_logits() -> None:
-    model = small_classifier()
-    model.graph.node[-1].CopyFrom(helper.make_node("Identity", ["logits"], ["output"]))
-    graph, values = lowered(model)
-    assert find_logits(graph.nodes, [values["output"]]) is values["output"]
-
-
-def test_a_model_without_scores_is_refused() -> None:
-    graph, _ = lowered(small_classifier())
-    with pytest.raises(ModelRejected, match="no output of scores"):
-        find_logits(graph.nodes, [])
+    model.graph.node[1].CopyFrom(helper.make_node(gate, ["conv_out"], ["gate"]))
+    swish = helper.make_node("Mul", ["gate", "conv_out"], ["relu_out"])
+    model.graph.node.insert(2, swish)
+    layers = {layer.tensor: layer for layer in layers_of(model)}
+    assert layers["relu_out"].pre_activation == layers["gate"].pre_activation == "conv_out"
+    assert layers["relu_out"].kind == "activation" and layers["pooled"].pre_activation == ""

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.models import CLASSES, SIZE, model_of, small_classifier
+from tests.models import CLASSES, SIZE, halved, model_of, small_classifier
 from unitscope.errors import ModelRejected
 from unitscope.graph.inputs import declared_shape, image_input
 from unitscope.graph.ir import Graph, Shape
@@ -189,26 +189,6 @@ def test_half_precision_is_computed_in_single(half: int) -> None:
     image = np.random.default_rng(1).random((2, 3, SIZE, SIZE), np.float32)
     found = outputs(graph.to_model([tensors["output"]]), image)
     np.testing.assert_allclose(found, outputs(small_classifier(), image), atol=1e-2)
-
-
-def halved(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
-    """The model in half precision, with a cast there and back."""
-    dtype = helper.tensor_dtype_to_np_dtype(half)
-    for tensor in model.graph.initializer:
-        content = numpy_helper.to_array(tensor).astype(dtype)
-        tensor.CopyFrom(numpy_helper.from_array(content, tensor.name))
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.elem_type = half
-    first = model.graph.node[0]
-    first.input[0] = "narrow"
-    casts = [
-        helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.FLOAT),
-        helper.make_node("Cast", ["wide"], ["narrow"], to=half),
-    ]
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model
 
 
 def test_a_loop_is_refused() -> None:
