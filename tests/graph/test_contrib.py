@@ -212,6 +212,9 @@ def test_every_fusion_has_a_case() -> None:
         (case("Attention", X, QKV, None, np.ones(2, np.int32), num_heads=2), "for mask"),
         (case("Attention", X, QKV, num_heads=2, unidirectional=1), "unidirectional=1"),
         (case("MultiHeadAttention", X, num_heads=2), "a packed input of rank 4"),
+        (case("Attention", f(2, 3, 8), QKV, num_heads=3), "3 heads over a width of 8"),
+        (case("Attention", f(2, 3, 8), QKV), "a node that does not fit its operator"),
+        (case("BiasGelu", f(2, 3)), "a node that does not fit its operator"),
         (case("NhwcConv", IMAGE, f(3, 2, 3, 3)), "a kernel that takes 3 channels of 2"),
         (case("NhwcFusedConv", IMAGE, OHWI), "a kernel that takes 3 channels of 2"),
         (

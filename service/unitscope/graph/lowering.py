@@ -26,6 +26,11 @@ MACHINE_LEARNING = "ai.onnx.ml"
 Results = Value | tuple[Value | None, ...]
 LoweringFunction = Callable[..., Results]
 
+_MISFITS = (
+    ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError
+)  # fmt: skip
+"""What Python raises where an input or an attribute is missing or of another kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
@@ -46,7 +51,10 @@ class Lowering:
         bound = self.signature.bind(
             attributes, op_type=self.operator, domain=self.domain, opset=op.graph.opset
         )
-        results = self.function(op, *inputs, **bound)
+        try:
+            results = self.function(op, *inputs, **bound)
+        except _MISFITS as misfit:  # ONNX's checker does not know operators of other domains
+            raise Uncovered(f"a node that does not fit its operator: {misfit}") from misfit
         return results if isinstance(results, tuple) else (results,)
 
 

@@ -73,8 +73,10 @@ def _attended(
 
 def _heads(op: Emitter, tokens: Value, count: int) -> Value:
     """`[N, T, D]` as `[N, count, T, D / count]`"""
-    width = _known(tokens, -1, "width") // count
-    return op.Transpose(op.Reshape(tokens, [0, 0, count, width]), perm=[0, 2, 1, 3])
+    width = _known(tokens, -1, "width")
+    if width % count:
+        raise Uncovered(f"{count} heads over a width of {width}")
+    return op.Transpose(op.Reshape(tokens, [0, 0, count, width // count]), perm=[0, 2, 1, 3])
 
 
 def _unpacked(op: Emitter, packed: Value, count: int) -> tuple[Value, ...]:
