@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -103,6 +104,12 @@ _PER_CHANNEL = {
 VARIANTS: dict[str, Variant] = {
     "qdq": static(quant_format=QDQ),
     "qdq_per_channel": static(quant_format=QDQ, **_PER_CHANNEL),
+    "qdq_16_bits": static(
+        quant_format=QDQ,
+        activation_type=QuantType.QInt16,
+        weight_type=QuantType.QInt8,
+        extra_options={"UseQDQContribOps": True},
+    ),
     "qoperator": static(quant_format=QOPERATOR),
     "qoperator_per_channel": static(quant_format=QOPERATOR, **_PER_CHANNEL),
     "dynamic": dynamic,
@@ -130,6 +137,15 @@ def without_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
     del changed.graph.node[:]
     changed.graph.node.extend(nodes)
     return changed
+
+
+def saved_by_runtime(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
+    """The model as ONNX Runtime fuses and saves it for any machine."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(directory / "saved.onnx")
+    ort.InferenceSession(model.SerializeToString(), options)
+    return onnx.load(directory / "saved.onnx")
 
 
 def with_weights_of(quantized: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ from tests.graph.quantizing import (
     Array,
     pictures,
     residual_network,
+    saved_by_runtime,
     transformer,
     with_weights_of,
 )
@@ -92,6 +93,20 @@ def test_a_quantized_model_has_the_gradient_of_the_float_one(
     quantized = VARIANTS[variant](build(), pictures(32, shape), tmp_path)
     for names in layers:
         assert_alike(build(), quantized, names, pictures(2, shape, seed=1))
+
+
+@pytest.mark.parametrize("variant", ["qdq_per_channel", "dynamic"])
+@pytest.mark.parametrize("name", ["residual", "transformer"])
+def test_fusing_changes_nothing(name: str, variant: str, tmp_path: Path) -> None:
+    build, (layer,), _ = BUILT[name]
+    shape = (3, 12, 12)
+    quantized = VARIANTS[variant](build(), pictures(32, shape), tmp_path)
+    fused = saved_by_runtime(quantized, tmp_path)
+    assert "com.microsoft" in {node.domain for node in fused.graph.node}
+    images = pictures(2, shape, seed=1)
+    pairs = zip(run(fused, layer, images), run(quantized, layer, images), strict=True)
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
