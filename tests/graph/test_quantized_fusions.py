@@ -12,6 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.graph.test_quantized_operators import Array, Lowered
+from unitscope.errors import ModelRejected
 from unitscope.graph.lowering import MICROSOFT
 
 Inputs = Sequence[Array | None]
@@ -192,3 +193,27 @@ def test_value_and_slope_are_those_of_the_kernel(name: str) -> None:
         change = (ahead.astype(np.float64) - behind) / (2 * step)
         _, slope = lowered(x, change)
         assert np.sum(slope * direction) == pytest.approx(np.sum(change**2), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"bits": 3}, "numbers of 3 bits"),
+        ({"block_size": 32}, "expected 5 × 32"),
+        ({"block_size": 0}, "block_size=0"),
+        ({"K": 80}, "expected 5 × 40"),
+        ({"weight_prepacked": 1}, "another order"),
+    ],
+)
+def test_weights_that_are_packed_otherwise_are_refused(change: dict[str, int], why: str) -> None:
+    model = model_of("4_bits_none")
+    (node,) = model.graph.node
+    kept = [attribute for attribute in node.attribute if attribute.name not in change]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in change.items())
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", "T", "K"])
+    )
+    with pytest.raises(ModelRejected, match=f"'node' .com.microsoft::MatMulNBits.*{why}"):
+        Lowered(model)

@@ -175,3 +175,10 @@ def test_scales_that_do_not_fit_are_refused(count: int) -> None:
     grid = {"scale": np.ones(count, np.float32), "zero": np.zeros(count, np.uint8)}
     with pytest.raises(ModelRejected, match=r"'quantizer'.*scales of shape"):
         Lowered(model_of(quantizers("x"), grid, (2, 3)))
+
+
+@pytest.mark.parametrize("scale", [0, -1, np.nan])
+def test_a_scale_that_is_not_positive_is_refused(scale: float) -> None:
+    grid = {"scale": np.float32(scale), "zero": np.uint8(0)}
+    with pytest.raises(ModelRejected, match=r"'quantizer'.*not positive"):
+        Lowered(model_of(quantizers("x"), grid, (2, 3)))

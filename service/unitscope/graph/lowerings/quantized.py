@@ -73,6 +73,8 @@ def quantize(op: Emitter, real: Value, grid: Grid, kind: Any, *, rectified: bool
     and may stand for a Relu (`rectified`) is it exact: a half step of everything that is off would
     be a bias. Uniform grids clip the real number, for `dequantize` to find. Constants are rounded.
     """
+    if not (grid.scale > 0).all():
+        raise Uncovered("a scale that is not positive")
     low, high = limits(kind)
     if real.const is not None:
         return op.Clip(op.Add(op.Round(op.Div(real, grid.scale)), grid.zero_point), low, high)

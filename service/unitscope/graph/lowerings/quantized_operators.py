@@ -9,6 +9,7 @@ from unitscope.graph.ir import Value
 from unitscope.graph.lowering import MICROSOFT, Lowerings
 from unitscope.graph.lowerings import nhwc
 from unitscope.graph.lowerings.quantized import dequantize, grid_of, requantize
+from unitscope.graph.signature import Uncovered
 
 lowerings = Lowerings()
 
@@ -56,6 +57,8 @@ def qlinear_concat(
     op: Emitter, Y_scale: Value, Y_zero_point: Value, *inputs: Value, axis: int
 ) -> Value:
     """Y = the inputs one after another, each with a scale and a zero point of its own"""
+    if len(inputs) % 3:
+        raise Uncovered(f"{len(inputs)} inputs, expected three for each tensor")
     triples = zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
     parts = [dequantize(op, x, grid_of(x, scale, zero)) for x, scale, zero in triples]
     return requantize(op, op.Concat(*parts, axis=axis), Y_scale, Y_zero_point)

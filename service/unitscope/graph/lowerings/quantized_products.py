@@ -138,6 +138,8 @@ def matmul_n_bits(
     """Y = A Bᵀ + bias, B `[N, K]` packed in blocks along K, each on a grid of its own"""
     if g_idx is not None or weight_prepacked:
         raise Uncovered("weights in another order")
+    if not (K and N and block_size) or min(K, N, block_size) < 0:
+        raise Uncovered(f"K={K}, N={N} and block_size={block_size}")
     blocks = -(-K // block_size)
     numbers = _unpacked(_constant(B), bits, N, blocks * block_size).reshape(N, blocks, block_size)
     steps = _sized(_constant(scales), N, blocks)
