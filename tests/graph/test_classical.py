@@ -148,6 +148,7 @@ REFUSED = [
     (classifier("zero", post_transform="SOFTMAX_ZERO"), "post_transform='SOFTMAX_ZERO'"),
     (classifier("image", f(2, 2, 4)), "an input of rank 3"),
     (classifier("pair-softmax", rows=1, labels=2, post_transform="SOFTMAX"), "a single score"),
+    (classifier("alone", rows=1), "a single score for 1 labels"),
     (case("LinearRegressor", "odd", coefficients=floats(3), targets=2), "3 coefficients for 2"),
     (case("Scaler", "bare"), "an attribute that is missing"),
     (case("FeatureVectorizer", "cut", inputdimensions=[2]), "inputs of .4. features"),

@@ -158,6 +158,8 @@ def test_what_onnx_expects(given: tuple[Case, Array]) -> None:
             case("GRU", "short", lengths=FULL - np.array([0, 1], np.int32)),
             "sequences shorter than their padding",
         ),
+        (case("RNN", "clip", clip=0.0), "clip=0.0"),
+        (replace(case("GRU", "two", direction="bidirectional"), attributes={}), "weights of shape"),
         (case("LSTM", "coupled", input_forget=1), "input_forget=1"),
         (case("RNN", "own", activations=["Swish"]), "the activation 'Swish'"),
         (case("RNN", "affine", activations=["Affine"]), "'Affine' without its parameters"),

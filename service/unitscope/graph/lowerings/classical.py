@@ -67,6 +67,8 @@ def linear_classifier(
     scores = linear(op, x, coefficients, intercepts, len(intercepts or labels))
     if len(intercepts or labels) > 1:
         return None, transformed(op, scores, post_transform)
+    if len(labels) != 2:
+        raise Uncovered(f"a single score for {len(labels)} labels")
     if post_transform == "LOGISTIC":
         return None, op.Sigmoid(op.Concat(op.Neg(scores), scores, axis=1))
     if post_transform != "NONE":

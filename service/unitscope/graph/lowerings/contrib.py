@@ -18,7 +18,7 @@ Floats = Sequence[float]
 _ACTIVATIONS = {
     **dict.fromkeys(("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign"), ()),
     **dict.fromkeys(("LeakyRelu", "Elu", "ThresholdedRelu"), ("alpha",)),
-    **dict.fromkeys(("HardSigmoid", "HardSwish"), ("alpha", "beta")),
+    "HardSigmoid": ("alpha", "beta"),
     "Selu": ("alpha", "gamma"),
     "Clip": ("min", "max"),
 }
@@ -158,14 +158,14 @@ def activated(op: Emitter, x: Value, activation: str | None, parameters: Floats)
     """The activation fused behind an operator, x itself if there is none"""
     if not activation:
         return x
+    if activation == "HardSwish":  # the runtime writes parameters and does not read them
+        return op.HardSwish(x)
     names = _ACTIVATIONS.get(activation)
     if names is None or len(parameters) != len(names):
         raise Uncovered(f"activation={activation!r} with parameters {list(parameters)}")
     if activation == "Clip":
         return op.Clip(x, *(float(bound) for bound in parameters))
-    gate = activation.replace("Swish", "Sigmoid")
-    y = op.emit(gate, [x], dict(zip(names, parameters, strict=True)))[0]
-    return op.Mul(x, y) if gate != activation else y
+    return op.emit(activation, [x], dict(zip(names, parameters, strict=True)))[0]
 
 
 def _turned(op: Emitter, matrix: Value, swap: int, batch: int) -> Value:

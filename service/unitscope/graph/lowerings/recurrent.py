@@ -154,6 +154,8 @@ def _directions(
 ) -> list[Direction]:  # fmt: skip
     """The directions of weights that are stacked along the first axis."""
     found = []
+    if w.static_shape is None or w.static_shape[0] != len(_BACKWARDS[direction]):
+        raise Uncovered(f"weights of shape {w.shape} for direction={direction!r}")
     for index, backwards in enumerate(_BACKWARDS[direction]):
         at = np.int64(index)
         wb, rb = _parts(op, op.Gather(b, at, axis=0), (1, 1)) if b is not None else (None, None)

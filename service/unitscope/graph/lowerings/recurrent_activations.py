@@ -36,6 +36,8 @@ def activations_of(
     Parameters are taken in turn by those that need them. The third activation of an LSTM squashes
     a state, and that is never clipped.
     """
+    if clip is not None and not clip > 0:
+        raise Uncovered(f"clip={clip}")
     given = {"alpha": iter(alphas or ()), "beta": iter(betas or ())}
     functions: list[Activation] = []
     for index, name in enumerate(names):
@@ -54,7 +56,7 @@ def activations_of(
 def _activation(
     op: Emitter, name: str, parameters: dict[str, float], clip: float | None, x: Value
 ) -> Value:
-    if clip:
+    if clip is not None:
         x = op.Clip(x, -float(clip), float(clip))
     if name == "Affine":
         return op.Add(op.Mul(x, parameters["alpha"]), parameters["beta"])

@@ -33,7 +33,7 @@ def svm_classifier(
     labels = classlabels_ints or classlabels_strings or ()
     if prob_a:
         raise Uncovered("probabilities coupled from pairs; fit the model with probability=False")
-    if not vectors_per_class or support_vectors is None:
+    if not vectors_per_class:
         scores = linear(op, x, coefficients, [rho[0]] * len(labels), len(labels))
         return None, transformed(op, scores, post_transform)
     if post_transform != "NONE":
@@ -53,19 +53,19 @@ def svm_regressor(
     """y = kernel(x, support vectors) · coefficients + rho"""
     if post_transform != "NONE":
         raise Uncovered(f"post_transform={post_transform!r} of a single score")
-    if not n_supports or support_vectors is None:
+    if not n_supports:
         return linear(op, x, coefficients, rho[:1], 1)
     similar = _kernel(op, x, support_vectors, n_supports, kernel_type, kernel_params)
     return linear(op, similar, coefficients, rho[:1], 1)
 
 
 def _kernel(
-    op: Emitter, x: Value, support_vectors: Floats, count: int, kernel_type: str,
+    op: Emitter, x: Value, support_vectors: Floats | None, count: int, kernel_type: str,
     kernel_params: Floats | None,
 ) -> Value:  # fmt: skip
     """How similar each row of `x` is to each of `count` support vectors: `[N, count]`"""
-    vectors = np.asarray(support_vectors, np.float32).reshape(count, -1)
     products = linear(op, x, support_vectors, None, count)
+    vectors = np.asarray(support_vectors, np.float32).reshape(count, -1)
     gamma, offset, degree = (float(value) for value in kernel_params or (0, 0, 0))
     if kernel_type == "LINEAR":
         return products
