@@ -223,3 +223,26 @@ def test_a_model_of_open_size_looks_at_the_size_that_is_asked_for(tmp_path: Path
 def test_a_model_that_only_seems_open_keeps_its_size(tmp_path: Path) -> None:
     assert not load_model(saved(open_sized("fixed"), tmp_path, CARD)).info.resizable
     assert not load_model(saved(small_classifier(), tmp_path, CARD)).info.resizable
+
+
+def test_a_neuron_of_a_map_with_channels_last_is_climbed(tmp_path: Path) -> None:
+    model = small_classifier()
+    model.graph.node[1].CopyFrom(helper.make_node("Relu", ["last"], ["active"]))
+    model.graph.node.insert(
+        1, helper.make_node("Transpose", ["conv_out"], ["last"], perm=[0, 2, 3, 1])
+    )
+    model.graph.node.insert(
+        3, helper.make_node("Transpose", ["active"], ["relu_out"], perm=[0, 3, 1, 2])
+    )
+    repository = Repository()
+    loaded = repository.add(saved(model, tmp_path, CARD))
+    results = []
+    for layer in ("active", "relu_out"):
+        request = MaximizeRequest(unit=2, model="model", layer=layer, steps=4, position=(7, 3))
+        with Engine(repository) as engine:
+            *_, last = engine.submit(request).events()
+        results.append(last)
+    first, second = results
+    assert loaded.find_layer("active").unit_axis == 2
+    assert isinstance(first, Maximization) and isinstance(second, Maximization)
+    assert first.image == second.image and first.metrics.rank == second.metrics.rank

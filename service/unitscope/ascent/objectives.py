@@ -42,7 +42,7 @@ def one_hot(layer: Layer, unit: int, position: tuple[int, int] | None) -> np.nda
         return np.eye(1, layer.unit_count, unit, dtype=np.float32).ravel()
     x, y = position
     weights = np.zeros([int(dim) for dim in layer.shape], np.float32)
-    weights[unit, y, x] = 1.0
+    np.moveaxis(weights, layer.unit_axis, 0)[unit, y, x] = 1.0
     return weights.ravel()
 
 
@@ -51,4 +51,5 @@ def unit_scores(layer: Layer, scores: np.ndarray, position: tuple[int, int] | No
     if position is None:
         return scores
     x, y = position
-    return scores.reshape([int(dim) for dim in layer.shape])[:, y, x]
+    maps = scores.reshape([int(dim) for dim in layer.shape])
+    return np.moveaxis(maps, layer.unit_axis, 0)[:, y, x]

@@ -120,11 +120,11 @@ def _image(request: MaximizeRequest, card: Card) -> ImageSpec:
 def _check_position(position: tuple[int, int] | None, layer: Layer) -> None:
     if position is None:
         return
-    if len(layer.shape) != 3 or layer.unit_axis != 0:
+    if len(layer.shape) != 3:
         raise InvalidRequest(
             "position", position, f"none: layer {layer.name!r} is not a map of units"
         )
-    _, height, width = layer.shape
+    height, width = (dim for axis, dim in enumerate(layer.shape) if axis != layer.unit_axis)
     x, y = position
     if not (0 <= x < int(width) and 0 <= y < int(height)):
         raise InvalidRequest(
