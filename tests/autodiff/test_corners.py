@@ -74,6 +74,47 @@ def test_values_put_in_places_count() -> None:
 
 
 @pytest.mark.parametrize(
+    ("equation", "other"),
+    [
+        ("bhc,kc->bhk", (5, 4)),
+        ("b h c, b k c", (2, 5, 4)),
+        ("bhc,k->bk", (5,)),
+        ("bhc,bhc->", (2, 3, 4)),
+        ("bhc,zhc->zcb", (5, 3, 1)),
+        ("zbhc,bhc->zh", None),
+    ],
+)
+def test_products_by_indices(equation: str, other: tuple[int, ...] | None) -> None:
+    rng = np.random.default_rng(0)
+    factor, point = rng.standard_normal(other or (1, 2, 3, 4)), rng.standard_normal((2, 3, 4))
+
+    def product(x: Array) -> Array:
+        spread = (
+            np.broadcast_to(factor, [*factor.shape[:-1], 4]) if factor.shape[-1] == 1 else factor
+        )
+        pair = (spread, x) if other is None else (x, spread)
+        return np.asarray(np.einsum(equation, *pair))
+
+    weights = rng.standard_normal(product(point).shape)
+
+    def forward(op: Emitter, x: Value) -> Value:
+        constant = op.const(factor, np.float32)
+        pair = (constant, x) if other is None else (x, constant)
+        return op.Mul(op.Einsum(*pair, equation=equation), op.const(weights, np.float32))
+
+    units = np.eye(point.size).reshape(-1, *point.shape)
+    expected = [(weights * product(unit)).sum() for unit in units]
+    found = gradient(forward, point)
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("equation", ["...ij->...ji", "bii->bi"])
+def test_equations_that_are_refused(equation: str) -> None:
+    with pytest.raises(ModelRejected, match=r"\(Einsum\).*the equation"):
+        gradient(lambda op, x: op.Einsum(x, equation=equation), np.ones((2, 3, 3)))
+
+
+@pytest.mark.parametrize(
     ("forward", "message"),
     [
         (lambda op, x: op.Slice(x, [3], [2**63 - 1], [0], [-1]), "an end beyond every size"),

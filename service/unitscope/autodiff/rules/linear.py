@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unitscope.autodiff.rule import Cotangents, Rules
+from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
@@ -42,6 +42,22 @@ def matmul(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     return op.reshape_like(da, a), op.reshape_like(db, b)
 
 
+@rules.vjp("Einsum")
+def einsum(op: Emitter, dy: Value, y: Value, *xs: Value, equation: str) -> Cotangents:
+    """dxᵢ = dy times the other factors, summed to the indices of xᵢ"""
+    terms, result = _indices(equation)
+    dxs = []
+    for i, (x, term) in enumerate(zip(xs, terms, strict=True)):
+        factors = [dy, *xs[:i], *xs[i + 1 :]]
+        indices = [result, *terms[:i], *terms[i + 1 :]]
+        kept = "".join(index for index in term if index in "".join(indices))
+        product = op.Einsum(*factors, equation=f"{','.join(indices)}->{kept}")
+        summed = [axis for axis, index in enumerate(term) if index not in kept]
+        apart = op.Unsqueeze(product, summed) if summed else product
+        dxs.append(apart if apart.shape == x.shape else op.Expand(apart, op.shape(x)))
+    return tuple(dxs)
+
+
 def along(op: Emitter, value: Value, matrix: Value, axis: int) -> Value:
     """The product of `matrix` `[n, m]` with one axis of `value` of size n, which becomes m."""
     if axis == value.rank - 1:
@@ -51,6 +67,16 @@ def along(op: Emitter, value: Value, matrix: Value, axis: int) -> Value:
     swap = list(range(value.rank))
     swap[axis], swap[-1] = swap[-1], swap[axis]
     return op.Transpose(op.MatMul(op.Transpose(value, perm=swap), matrix), perm=swap)
+
+
+def _indices(equation: str) -> tuple[list[str], str]:
+    """The indices of each factor and those of the product, which may be left to convention."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if "." in equation or any(len({*term}) < len(term) for term in terms):
+        raise Uncovered(f"the equation {equation!r}: an ellipsis, or an index twice in one factor")
+    once = sorted(index for index in {*left} - {","} if left.count(index) == 1)
+    return terms, result if arrow else "".join(once)
 
 
 def _transposed(op: Emitter, matrix: Value) -> Value:
