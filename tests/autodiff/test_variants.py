@@ -64,7 +64,7 @@ def natural(shape: list[int]) -> np.ndarray:
     rows, columns = np.fft.fftfreq(shape[2])[:, None], np.fft.rfftfreq(shape[3])[None]
     noise = np.fft.rfft2(np.random.default_rng(0).standard_normal(shape))
     plane = np.fft.irfft2(noise / np.maximum(np.hypot(rows, columns), 1 / shape[3]), s=shape[2:])
-    return (plane / plane.std()).astype(np.float32)
+    return np.asarray(plane / plane.std(), np.float32)
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:

@@ -182,3 +182,53 @@ def test_a_scale_that_is_not_positive_is_refused(scale: float) -> None:
     grid = {"scale": np.float32(scale), "zero": np.uint8(0)}
     with pytest.raises(ModelRejected, match=r"'quantizer'.*not positive"):
         Lowered(model_of(quantizers("x"), grid, (2, 3)))
+
+
+BETWEEN: dict[str, tuple[str, list[str], dict[str, Any]]] = {
+    "pad": ("Pad", ["q", "pads", "zero"], {"pads": np.array([0, 0, 1, 1])}),
+    "clip": ("Clip", ["q", "low", "high"], {"low": np.uint8(20), "high": np.uint8(60)}),
+    "max": ("Max", ["q", "low"], {"low": np.uint8(20)}),
+    "concat": ("Concat", ["q", "more"], {"more": np.array([[1], [2]], np.uint8)}),
+    "where": ("Where", ["on", "q", "zero"], {"on": np.array([True, False, True])}),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_constants_between_quantizers_are_whole_numbers_too(name: str) -> None:
+    operator, inputs, weights = BETWEEN[name]
+    quantizer, back = quantizers("x")
+    back.input[0] = "p"
+    node = helper.make_node(operator, inputs, ["p"], "between")
+    if operator == "Concat":
+        node.attribute.append(helper.make_attribute("axis", 1))
+    model = model_of([quantizer, node, back], GRID | weights, (2, 3))
+    x = np.random.default_rng(0).uniform(1, 9, (2, 3)).astype(np.float32)
+    (expected,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    y, slope = Lowered(model)(x)
+    assert np.abs(y - expected).max() <= GRID["scale"]
+    assert set(slope.ravel()) <= {0, 1} and slope.any()
+
+
+def test_whole_numbers_keep_their_gradient_through_wider_ones() -> None:
+    nodes = [
+        quantizers("x")[0],
+        helper.make_node("Cast", ["q"], ["wide"], to=TensorProto.INT32),
+        helper.make_node("Sub", ["wide", "three"], ["shifted"]),
+        helper.make_node("Cast", ["shifted"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["real", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "x"], ["y"]),
+    ]
+    x = np.full((2, 3), 1.23, np.float32)
+    y, slope = Lowered(model_of(nodes, GRID | {"three": np.int32(3)}, x.shape))(x)
+    np.testing.assert_allclose(y, 2 * x - 0.3, rtol=1e-5)
+    np.testing.assert_allclose(slope, 2)
+
+
+def test_a_cast_that_may_wrap_around_is_refused() -> None:
+    nodes = [
+        quantizers("x")[0],
+        helper.make_node("Cast", ["q"], ["narrow"], "narrowing", to=TensorProto.INT8),
+        helper.make_node("Cast", ["narrow"], ["y"], to=TensorProto.FLOAT),
+    ]
+    with pytest.raises(ModelRejected, match=r"'narrowing' \(Cast\).*fewer bits"):
+        Lowered(model_of(nodes, GRID, (2, 3)))

@@ -13,7 +13,7 @@ from unitscope.graph.inputs import computed_type, declared_shape, declared_type,
 from unitscope.graph.ir import Graph, Parts, Value, save_parts
 from unitscope.graph.layers import catalogue, find_layer
 from unitscope.graph.logits import find_logits
-from unitscope.graph.lower import emitter_for, lower, outputs_of
+from unitscope.graph.lower import emitter_for, lower
 from unitscope.graph.model import ModelSource, load
 
 COTANGENT = "cotangent"
@@ -82,7 +82,7 @@ def _emitted(model: ModelSource, layer: str | None, image: str) -> tuple[Graph, 
         )
     nodes = op.graph.nodes
     if layer is None:
-        activation = find_logits(nodes, outputs_of(loaded, tensors))
+        activation = find_logits(loaded, tensors, nodes)
     else:
         found = find_layer(catalogue(loaded, tensors, nodes, inputs[picture]), layer)
         activation = tensors[found.tensor]

@@ -29,7 +29,7 @@ from unitscope.graph.ir import downstream
 from unitscope.graph.labels import labels_beside, labels_in
 from unitscope.graph.layers import Layer, catalogue, find_layer
 from unitscope.graph.logits import find_logits
-from unitscope.graph.lower import emitter_for, outputs_of
+from unitscope.graph.lower import emitter_for
 from unitscope.graph.model import Model, digest, load
 from unitscope.graph.normalization import find_normalization
 
@@ -96,7 +96,7 @@ def _analyse(subject: Subject) -> _Analysis:
     image = op.graph.add_input(subject.image, subject.input_type, (1, *subject.input_shape))
     tensors = emit_subject(op, subject, image)
     nodes = list(op.graph.nodes)
-    logits = find_logits(nodes, outputs_of(model, tensors))
+    logits = find_logits(model, tensors, nodes)
     refused = refusals(op, wrt=image, rules=RULES)
     layers = tuple(
         replace(

@@ -76,10 +76,14 @@ class Node:
 
 
 class Graph:
-    """Nodes in topological order; a value is defined before it is used."""
+    """Nodes in topological order; a value is defined before it is used.
+
+    `whole`: floats that carry what the model declares as whole numbers: quantized values, pixels.
+    """
 
     def __init__(self, opset: int) -> None:
         self.opset = opset
+        self.whole: set[Value] = set()
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self._names: set[str] = set()

@@ -41,6 +41,16 @@ _KINDS = {
     "probability": ("Softmax", "LogSoftmax", "QLinearSoftmax"),
 }  # fmt: skip
 _GATES = {"Sigmoid", "HardSigmoid"}
+_HIDDEN = {"QuantizeLinear", "DynamicQuantizeLinear"}
+"""Their results are those of the operator before, on a grid."""
+_WEIGHT_SLOTS = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3}
+_ON_WEIGHTS = {"DequantizeLinear", "Transpose", "Identity", "Cast"}
+_QUANTIZED_WEIGHT = re.compile(r"(_transposed|_quantized|_Q[48])*$")
+_QUANTIZED_NODE = re.compile(
+    r"(_output_\d+)?(_quant|_QuantizeLinear|_DequantizeLinear|_output_scale_mul|_bias_add|_cast)+$"
+)
+"""What ONNX Runtime's quantizer appends to names."""
+Producers = Mapping[str, onnx.NodeProto]
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators}
 
 
@@ -84,10 +94,10 @@ def catalogue(
     counts: dict[str, int] = {}
     for tensor, node in producers.items():
         value = tensors.find(tensor)
-        if value is None or value not in axes or not has_units(value):
+        if value is None or value not in axes or not has_units(value) or node.op_type in _HIDDEN:
             continue
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
-        name = _friendly_name(node, model, counts[node.op_type], names)
+        name = _friendly_name(node, model, producers, counts[node.op_type], names)
         names.add(name)
         squashed = _pre_activation(node, producers)
         layers.append(
@@ -118,7 +128,7 @@ def has_units(value: Value) -> bool:
     return value.is_float and value.shape is not None and len(value.shape) >= 2
 
 
-def _pre_activation(node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> str:
+def _pre_activation(node: onnx.NodeProto, producers: Producers) -> str:
     """The tensor an activation is computed from; x · σ(x) is one, though written in two nodes."""
     if _KIND_OF.get(node.op_type) == "activation":
         return node.input[0]
@@ -130,10 +140,12 @@ def _pre_activation(node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto
     return ""
 
 
-def _friendly_name(node: onnx.NodeProto, model: Model, index: int, taken: Collection[str]) -> str:
+def _friendly_name(
+    node: onnx.NodeProto, model: Model, producers: Producers, index: int, taken: Collection[str]
+) -> str:
     """The module the node belongs to, however its exporter says it, made unique by a number."""
     stem = (
-        _weight_owner(node, model)
+        _weight_owner(node, model, producers)
         or _scope(node)
         or _path(node)
         or f"{node.op_type.lower()}_{index}"
@@ -142,11 +154,16 @@ def _friendly_name(node: onnx.NodeProto, model: Model, index: int, taken: Collec
     return next(name for name in names if name not in taken)
 
 
-def _weight_owner(node: onnx.NodeProto, model: Model) -> str:
+def _weight_owner(node: onnx.NodeProto, model: Model, producers: Producers) -> str:
     """``layer1.0.conv1`` of a node whose weight is called ``layer1.0.conv1.weight``."""
-    weight = node.input[1] if len(node.input) > 1 else ""
-    named = weight in model.weights and weight.endswith(".weight")
-    return weight.removesuffix(".weight") if named else ""
+    slot = _WEIGHT_SLOTS.get(node.op_type, 1)
+    weight = node.input[slot] if len(node.input) > slot else ""
+    while weight in producers and producers[weight].op_type in _ON_WEIGHTS:
+        weight = producers[weight].input[0]
+    if weight not in model.weights:
+        return ""
+    plain = _QUANTIZED_WEIGHT.sub("", weight)
+    return plain.removesuffix(".weight") if plain.endswith(".weight") else ""
 
 
 def _scope(node: onnx.NodeProto) -> str:
@@ -161,7 +178,8 @@ def _scope(node: onnx.NodeProto) -> str:
 def _path(node: onnx.NodeProto) -> str:
     """The path in the node's name, without repetition: ``/layer1/layer1.0/conv1/Conv``."""
     path: list[str] = []
-    segments = [segment for segment in node.name.split("/") if segment]
+    name = _QUANTIZED_NODE.sub("", node.name)
+    segments = [segment for segment in name.split("/") if segment]
     if len(segments) > 1 and segments[-1].startswith(node.op_type):
         segments.pop()
     for segment in segments:

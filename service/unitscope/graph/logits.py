@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Node, Value
 from unitscope.graph.layers import has_units
+from unitscope.graph.lower import Tensors, outputs_of
+from unitscope.graph.model import Model
 
 _UNCHANGED = {
     "Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout",
 }  # fmt: skip
 _CHOOSING = {"ArgMax", "TopK"}
+_LIMITING = {"Clip", "Div", "Add", "Sub", "Mul", "Identity"}
+"""What a quantizer is lowered to: limits, a scale and a zero point."""
 _SQUASHING = {"Softmax", "LogSoftmax", "Sigmoid", "Hardmax"}
 _INSERTED = "_v_"
 """How ONNX's version converter calls its own tensors: before opset 13 a Softmax flattened."""
@@ -19,25 +23,34 @@ _INSERTED = "_v_"
 Producers = Mapping[Value | None, Node]
 
 
-def find_logits(nodes: Sequence[Node], outputs: Iterable[Value]) -> Value:
-    """The scores behind `outputs`, before a final Softmax, LogSoftmax or Sigmoid.
+def find_logits(model: Model, tensors: Tensors, nodes: Sequence[Node]) -> Value:
+    """The tensor of `model` with its scores, before a final Softmax, LogSoftmax or Sigmoid.
 
-    A softmax written as exp(x − max) / Σ is seen through, and so is a label chosen by ArgMax. Of
-    several candidates the one with most classes counts. Raises ModelRejected if there is none.
+    A softmax written as exp(x − max) / Σ is seen through, and so are a label chosen by ArgMax and
+    the limits of a quantizer. Of several outputs the one with most classes counts. `tensors` and
+    `nodes` are what lowering gave. Raises ModelRejected if there are no scores.
     """
     producers: Producers = {value: node for node in nodes for value in node.outputs}
-    found = [_logits_of(output, producers) for output in outputs if output.const is None]
+    known = set(tensors.values())
+    outputs = [output for output in outputs_of(model, tensors) if output.const is None]
+    found = [_logits_of(output, producers, known) for output in outputs]
     scores = [value for value in found if has_units(value)]
     if not scores:
         raise ModelRejected("the model has no output of scores [N, classes] in floats")
     return max(scores, key=_class_count)
 
 
-def _logits_of(output: Value, producers: Producers) -> Value:
+def _logits_of(output: Value, producers: Producers, known: Collection[Value]) -> Value:
     scores = _behind(output, _UNCHANGED | _CHOOSING, producers)
-    squashed = _squashed(scores, producers)
+    before_limits = _behind(scores, _UNCHANGED | _LIMITING, producers)
+    squashed = _squashed(scores, producers) or _squashed(before_limits, producers)
     if squashed is None:
         return output if output.is_float else scores
+    while squashed not in known and squashed in producers:
+        before = producers[squashed].inputs[0]
+        if producers[squashed].op_type not in _LIMITING or before is None:
+            return output
+        squashed = before
     inserted = squashed.name.startswith(_INSERTED) and squashed in producers
     return (producers[squashed].inputs[0] if inserted else None) or squashed
 

@@ -19,9 +19,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from unitscope.errors import ModelRejected
+from unitscope.graph import whole
 from unitscope.graph.body import body_of, bound_to
 from unitscope.graph.dialect import STANDARD
 from unitscope.graph.emit import Emitter
+from unitscope.graph.inputs import declared_type
 from unitscope.graph.ir import Graph, Value
 from unitscope.graph.lowerings import LOWERINGS
 from unitscope.graph.model import Model
@@ -104,8 +106,11 @@ def lower(
     tensors = Tensors()
     for name, content in model.weights.items():
         tensors.add(name, _constant(name, content))
+    declared = {value.name: declared_type(value) for value in model.graph.input}
     for name, value in inputs.items():
         tensors.add(name, value)
+        if value.is_float and declared[name].kind in "iu":
+            op.graph.whole.add(value)
     for node in model.graph.node:
         try:
             known = [tensors[name] if name else None for name in node.input]
@@ -144,9 +149,12 @@ def _lower_node(
         results = found
     else:
         outputs = [names(name) if name else "" for name in node.output]
-        results = op.emit(
-            node.op_type, inputs, attributes, outputs=outputs, name=node.name, domain=domain
-        )
+        try:
+            results = whole.emit(
+                op, node.op_type, inputs, attributes, outputs=outputs, name=node.name
+            )
+        except Uncovered as case:
+            raise _refused(node, f"no lowering for {case}") from case
     for local, result in zip(node.output, results, strict=False):
         if local and result is not None:
             tensors.add(local, _named(op, result, names(local)))
@@ -163,10 +171,10 @@ def _said_otherwise(
     """What the node computes, by its lowering or its body; None if it stays as it is."""
     if any(isinstance(value, onnx.GraphProto) for value in attributes.values()):
         raise _refused(node, "loops are not supported; export the model with a fixed length")
-    constant = all(x is None or x.const is not None for x in inputs)
+    lowering = LOWERINGS.find(domain, node.op_type)
+    constant = lowering is None and all(x is None or x.const is not None for x in inputs)
     if not domain and (keep(node.op_type) or constant):
         return None
-    lowering = LOWERINGS.find(domain, node.op_type)
     if lowering is not None:
         try:
             return lowering.apply(op, inputs, attributes)
@@ -243,8 +251,12 @@ def _named(op: Emitter, value: Value, name: str) -> Value:
     if value.name == name:
         return value
     if value.const is not None:
-        return replace(value, name=name)
-    return op.emit("Identity", [value], outputs=[name])[0]
+        named = replace(value, name=name)
+    else:
+        (named,) = op.emit("Identity", [value], outputs=[name])
+    if value in op.graph.whole:
+        op.graph.whole.add(named)
+    return named
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:

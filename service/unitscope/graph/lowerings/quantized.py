@@ -82,10 +82,16 @@ def quantize(op: Emitter, real: Value, grid: Grid, kind: Any, *, rectified: bool
     high += 0.5
     if not grid.is_uniform:
         q = op.Add(op.Div(real, grid.scale), grid.zero_point)
-        return op.Clip(q, low, high)
+        return marked(op, op.Clip(q, low, high))
     bounds = [np.asarray((limit - grid.zero_point) * grid.scale) for limit in (low, high)]
     clipped = real if _is_within(op, real, *bounds) else op.Clip(real, *bounds)
-    return op.Add(op.Div(clipped, grid.scale), grid.zero_point)
+    return marked(op, op.Add(op.Div(clipped, grid.scale), grid.zero_point))
+
+
+def marked(op: Emitter, q: Value) -> Value:
+    """`q`, known to carry whole numbers."""
+    op.graph.whole.add(q)
+    return q
 
 
 def dequantize(op: Emitter, q: Value, grid: Grid) -> Value:
@@ -150,7 +156,7 @@ def dequantize_linear(
 @lowerings.form("DynamicQuantizeLinear")
 def dynamic_quantize_linear(op: Emitter, x: Value) -> tuple[Value, Value, Value]:
     """y = x on the grid of scale 1: a grid that fits x saturates nowhere, its rounding aside"""
-    return x, op.const(1, x.dtype), op.const(0, x.dtype)
+    return marked(op, op.Identity(x)), op.const(1, x.dtype), op.const(0, x.dtype)
 
 
 def _constant(parameter: Value, what: str) -> np.ndarray:

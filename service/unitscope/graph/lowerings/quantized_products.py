@@ -15,6 +15,7 @@ from unitscope.graph.lowerings.quantized import (
     Grid,
     dequantize,
     grid_of,
+    marked,
     quantize,
     requantize,
 )
@@ -52,10 +53,11 @@ def conv_integer(
     kernel_shape: Ints | None, pads: Ints | None, strides: Ints | None,
 ) -> Value:  # fmt: skip
     """y = Conv(x − z_x, w − z_w)"""
-    return op.Conv(
+    y = op.Conv(
         _shifted(op, x, x_zero_point), _shifted(op, w, w_zero_point), auto_pad=auto_pad,
         dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
     )  # fmt: skip
+    return marked(op, y)
 
 
 @lowerings.form("MatMulInteger")
@@ -64,7 +66,8 @@ def matmul_integer(
     b_zero_point: Value | None = None,
 ) -> Value:  # fmt: skip
     """Y = (A − z_a) (B − z_b), zero points by row of A and by column of B"""
-    return op.MatMul(_shifted(op, A, a_zero_point, axis=-2), _shifted(op, B, b_zero_point, axis=-1))
+    y = op.MatMul(_shifted(op, A, a_zero_point, axis=-2), _shifted(op, B, b_zero_point, axis=-1))
+    return marked(op, y)
 
 
 @lowerings.form("QLinearMatMul")
