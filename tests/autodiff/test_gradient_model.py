@@ -193,3 +193,19 @@ def wide_classifier() -> onnx.ModelProto:
         helper.make_node("MatMul", ["flat", "weight"], ["output"]),
     ]
     return model_of(nodes, {"weight": weight}, image=("N", 3, 8, 8), output=("N", 64))
+
+
+def test_pixels_keep_their_gradient_through_wider_whole_numbers() -> None:
+    nodes = [
+        helper.make_node("Cast", ["image"], ["wide"], to=onnx.TensorProto.INT32),
+        helper.make_node("Sub", ["wide", "middle"], ["shifted"]),
+        helper.make_node("Cast", ["shifted"], ["real"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Flatten", ["real"], ["flat"]),
+        helper.make_node("Mul", ["flat", "three"], ["output"]),
+    ]
+    weights = {"middle": np.array(128, np.int32), "three": np.array(3, np.float32)}
+    model = model_of(nodes, weights, output=("N", 3 * SIZE * SIZE))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    image = np.full((1, 3, SIZE, SIZE), 130, np.float32)
+    activation, gradient = run(gradient_model(model), image, np.ones((1, image.size), np.float32))
+    assert set(activation.ravel()) == {6.0} and set(gradient.ravel()) == {3.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from tests.graph.test_lower import lowered
 from tests.models import SIZE, model_of, small_classifier
@@ -76,3 +76,32 @@ def test_activations_know_what_they_are_computed_from(gate: str) -> None:
     layers = {layer.tensor: layer for layer in layers_of(model)}
     assert layers["relu_out"].pre_activation == layers["gate"].pre_activation == "conv_out"
     assert layers["relu_out"].kind == "activation" and layers["pooled"].pre_activation == ""
+
+
+def test_layers_of_a_quantized_model_are_called_like_those_of_the_float_one() -> None:
+    model = small_classifier()
+    conv = model.graph.node[0]
+    weight = conv.input[1]
+    quantizers = [
+        helper.make_node("DequantizeLinear", [f"{weight}_quantized", "s", "z"], ["w"]),
+        helper.make_node("QuantizeLinear", ["conv_out", "s", "z"], ["q"]),
+        helper.make_node(
+            "DequantizeLinear", ["q", "s", "z"], ["relu_out"],
+            name="/features/relu/Relu_output_0_DequantizeLinear",
+        ),
+    ]  # fmt: skip
+    conv.input[1] = "w"
+    for tensor in model.graph.initializer:
+        if tensor.name == weight:
+            content = numpy_helper.to_array(tensor)
+            whole = np.clip(np.rint(content / 0.02) + 128, 0, 255).astype(np.uint8)
+            tensor.CopyFrom(numpy_helper.from_array(whole, f"{weight}_quantized"))
+    for name, value in (("s", np.float32(0.02)), ("z", np.uint8(128))):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    nodes = [quantizers[0], conv, *quantizers[1:], *model.graph.node[2:]]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    layers = layers_of(model)
+    assert [layer.name for layer in layers[:3]] == ["features.conv", "features.relu.Relu", "pool"]
+    assert (layers[1].kind, layers[1].pre_activation) == ("activation", "conv_out")

@@ -129,9 +129,15 @@ def has_units(value: Value) -> bool:
 
 
 def _pre_activation(node: onnx.NodeProto, producers: Producers) -> str:
-    """The tensor an activation is computed from; x · σ(x) is one, though written in two nodes."""
+    """The tensor an activation is computed from; x · σ(x) is one, though written in two nodes.
+
+    So is a pair of quantizers: ONNX Runtime leaves the ReLU to their limits.
+    """
     if _KIND_OF.get(node.op_type) == "activation":
         return node.input[0]
+    if node.op_type == "DequantizeLinear" and node.input[0] in producers:
+        quantizer = producers[node.input[0]]
+        return quantizer.input[0] if quantizer.op_type == "QuantizeLinear" else ""
     if node.op_type == "Mul":
         for x, gate in (node.input, [*node.input][::-1]):
             opened = producers.get(gate)
@@ -180,7 +186,8 @@ def _path(node: onnx.NodeProto) -> str:
     path: list[str] = []
     name = _QUANTIZED_NODE.sub("", node.name)
     segments = [segment for segment in name.split("/") if segment]
-    if len(segments) > 1 and segments[-1].startswith(node.op_type):
+    last = segments[-1] if len(segments) > 1 else ""
+    if last and (last.startswith(node.op_type) or node.op_type.endswith(last)):
         segments.pop()
     for segment in segments:
         if path and segment.startswith(path[-1] + "."):
