@@ -12,18 +12,19 @@ from tests.models import CLASSES, SIZE, halved, model_of, small_classifier
 from unitscope.errors import ModelRejected
 from unitscope.graph.inputs import declared_shape, image_input
 from unitscope.graph.ir import Graph, Shape
-from unitscope.graph.lower import Tensors, emitter_for, lower
+from unitscope.graph.lower import Keep, Tensors, emitter_for, lower
 from unitscope.graph.model import load
 
 
 def lowered(
-    model: onnx.ModelProto, *, keep: bool = True, shape: Shape | None = None
+    model: onnx.ModelProto, *, keep: bool | Keep = True, shape: Shape | None = None
 ) -> tuple[Graph, Tensors]:
     loaded = load(model)
     op = emitter_for(loaded)
     declared = image_input(loaded)
     image = op.graph.add_input(declared.name, np.float32, shape or declared_shape(declared))
-    return op.graph, lower(op, loaded, {declared.name: image}, keep=lambda _: keep)
+    keeps: Keep = (lambda _: bool(keep)) if isinstance(keep, bool) else keep
+    return op.graph, lower(op, loaded, {declared.name: image}, keep=keeps)
 
 
 def outputs(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
