@@ -108,8 +108,10 @@ def _expect_same_logits(path: Path, module: Any, batch: int, shape: list[int]) -
         expected = module(torch.from_numpy(picture)).numpy()
     session = ort.InferenceSession(path)
     found = session.run(None, {session.get_inputs()[0].name: picture})[0]
-    if found.shape != expected.shape or errors_of(found, expected).max() > TOLERANCE:
-        raise ValueError("the exported file computes other logits than the module")
+    if found.shape != expected.shape:
+        raise ValueError(f"the exported file computes {found.shape} of {expected.shape}")
+    if (error := errors_of(found, expected).max()) > TOLERANCE:
+        raise ValueError(f"the logits of the exported file differ by {error:.1e}")
 
 
 def pictures_of(batch: int, shape: list[int]) -> Iterator[Array]:

@@ -108,6 +108,24 @@ def test_products_by_indices(equation: str, other: tuple[int, ...] | None) -> No
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_blocks_added_up_with_strides_and_dilations() -> None:
+    attributes = {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 0, 0, 1]}
+    weights = np.random.default_rng(0).standard_normal((1, 2, 5, 6)).astype(np.float32)
+
+    def forward(op: Emitter, x: Value) -> Value:
+        return op.Mul(op.Col2Im(x, [5, 6], [2, 2], **attributes), op.const(weights))
+
+    padded = np.pad(weights, ((0, 0), (0, 0), (1, 0), (0, 1)))
+    blocks = [
+        padded[0, c, i : i + 5 : 2, 2 * j : 2 * j + 5].ravel()
+        for c in range(2)
+        for i in range(2)
+        for j in range(2)
+    ]
+    found = gradient(forward, np.zeros((1, 8, 15)))
+    np.testing.assert_array_equal(found[0], blocks)
+
+
 @pytest.mark.parametrize("equation", ["...ij->...ji", "bii->bi"])
 def test_equations_that_are_refused(equation: str) -> None:
     with pytest.raises(ModelRejected, match=r"\(Einsum\).*the equation"):

@@ -49,6 +49,22 @@ def conv_transpose(
     return (op.shaped(dx, x),)
 
 
+@rules.vjp("Col2Im")
+def col2im(
+    op: Emitter, dy: Value, y: Value, x: Value, image_shape: Value, block_shape: Value,
+    *, dilations: Ints | None, pads: Ints | None, strides: Ints | None,
+) -> Cotangents:  # fmt: skip
+    """y adds blocks up, so dx = the blocks of dy: a convolution with a kernel for each place"""
+    channels = (y.shape or ())[1]
+    if block_shape.const is None or not isinstance(channels, int):
+        raise Uncovered("a block or a number of channels known only at run time")
+    taps = [int(size) for size in block_shape.const]
+    places = np.eye(int(np.prod(taps)), dtype=x.dtype).reshape(-1, 1, *taps)
+    kernel = op.const(np.tile(places, (channels, *[1] * (1 + len(taps)))))
+    blocks = op.Conv(dy, kernel, group=channels, strides=strides, dilations=dilations, pads=pads)
+    return (op.reshape_like(blocks, x),)
+
+
 def cut(op: Emitter, dy: Value, sizes: Sequence[Dim]) -> Cotangents | None:
     """The channels of `dy` in blocks of `sizes`, if it comes straight from a convolution.
 
