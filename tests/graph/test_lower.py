@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.models import CLASSES, SIZE, halved, model_of, small_classifier
 from unitscope.errors import ModelRejected
 from unitscope.graph.inputs import declared_shape, image_input
-from unitscope.graph.ir import Graph, Shape
+from unitscope.graph.ir import Graph, Shape, Value
 from unitscope.graph.lower import Keep, Tensors, emitter_for, lower
 from unitscope.graph.model import load
 
@@ -217,3 +217,40 @@ def test_a_loop_is_refused() -> None:
     _, tensors = lowered(model)
     with pytest.raises(ModelRejected, match="loops are not supported"):
         tensors["output"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("group", [1, 3])
+def test_a_normalization_goes_into_the_convolution_before_it(bias: bool, group: int) -> None:
+    rng = np.random.default_rng(0)
+    statistics = {name: rng.uniform(0.5, 2, 6).astype(np.float32) for name in "sbmv"}
+    weights = statistics | {
+        "kernel": rng.standard_normal((6, 3 // group, 3, 3)).astype(np.float32),
+        "bias": rng.standard_normal(6).astype(np.float32),
+    }
+    operands = ["image", "kernel", "bias"] if bias else ["image", "kernel"]
+    nodes = [
+        helper.make_node("Conv", operands, ["conv_out"], group=group, strides=[2, 1]),
+        helper.make_node("BatchNormalization", ["conv_out", *"sbmv"], ["normal"], epsilon=0.1),
+        helper.make_node("Flatten", ["normal"], ["output"]),
+    ]
+    model = model_of(nodes, weights, output=("N", None))  # type: ignore[arg-type]
+    graph = assert_same_function(model)
+    needed_types = [node.op_type for node in graph.to_model([last(graph)]).graph.node]
+    assert needed_types == ["Conv", "Flatten"]
+
+
+def test_a_normalization_of_anything_else_stays() -> None:
+    statistics = {name: np.ones(3, np.float32) for name in "sbmv"}
+    nodes = [
+        helper.make_node("BatchNormalization", ["image", *"sbmv"], ["normal"]),
+        helper.make_node("Flatten", ["normal"], ["output"]),
+    ]
+    graph = assert_same_function(model_of(nodes, statistics, output=("N", 3 * SIZE * SIZE)))
+    assert [node.op_type for node in graph.nodes] == ["BatchNormalization", "Flatten"]
+
+
+def last(graph: Graph) -> Value:
+    value = graph.nodes[-1].outputs[0]
+    assert value is not None
+    return value

@@ -22,8 +22,8 @@ class Probe:
 
     `forward`: `picture` `[1, C, H, W]` in 0..1 → what the model is fed, and the layer.
     `gradient`: `picture`, `cotangent` (as the layer) → the layer and the gradient by the picture.
-    `path`: the nodes that the gradient goes through. `emitted_count`: nodes of the whole forward
-    graph. `peak_bytes`: of all activations alive at once while the gradient is computed.
+    `path`: the nodes that the gradient goes through. `emitted_count`: nodes that the layer is
+    computed with. `peak_bytes`: of all activations alive at once while the gradient is computed.
     """
 
     forward: Parts
@@ -64,7 +64,7 @@ def build_probe(subject: Subject, tensor: str) -> Probe:
         layer_shape=layer.static_shape or (),
         layer_type=layer.dtype,
         path=tuple(node for node in used if any(y in active for y in node.outputs)),
-        emitted_count=len(nodes) - begun,
+        emitted_count=len(used),
         peak_bytes=_peak_bytes(needed(op.graph.nodes, [layer, gradient])),
     )
 

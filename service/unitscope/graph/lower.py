@@ -23,6 +23,7 @@ from unitscope.graph import whole
 from unitscope.graph.body import body_of, bound_to
 from unitscope.graph.dialect import STANDARD
 from unitscope.graph.emit import Emitter
+from unitscope.graph.fold import folded
 from unitscope.graph.inputs import declared_type
 from unitscope.graph.ir import Graph, Value
 from unitscope.graph.lowerings import LOWERINGS
@@ -145,6 +146,12 @@ def _lower_node(
         results: Sequence[Value | None] = [_constant("", _constant_content(node, attributes))]
     elif node.op_type == "If" and not domain:
         results = _lower_branch(op, node, tensors, keep)
+    elif (
+        node.op_type == "BatchNormalization"
+        and not domain
+        and (kernel := folded(op, inputs, attributes, names(node.output[0])))
+    ):
+        results = [kernel]
     elif (found := _said_otherwise(op, node, domain, inputs, attributes, keep)) is not None:
         results = found
     else:
