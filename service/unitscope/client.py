@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
 from unitscope.api import ProgressListener, follow
-from unitscope.engine.loading import ModelInfo
+from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Event, Maximization, MaximizeRequest
 from unitscope.graph.layers import Layer
 from unitscope.rpc.convert import from_event, from_maximization, to_request, to_stream_request

@@ -12,8 +12,9 @@ from tests.models import CLASSES, SIZE, halved, model_of, small_classifier
 from unitscope.errors import ModelRejected
 from unitscope.graph.inputs import declared_shape, image_input
 from unitscope.graph.ir import Graph, Shape, Value
-from unitscope.graph.lower import Keep, Tensors, emitter_for, lower
+from unitscope.graph.lower import Keep, emitter_for, lower
 from unitscope.graph.model import load
+from unitscope.graph.tensors import Tensors
 
 
 def lowered(

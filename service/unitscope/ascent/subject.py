@@ -17,9 +17,10 @@ from unitscope.graph.card import Card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.inputs import computed_type, declared_shape, declared_type, image_input
 from unitscope.graph.ir import Parts, Value
-from unitscope.graph.lower import Tensors, emitter_for, lower
+from unitscope.graph.lower import emitter_for, lower
 from unitscope.graph.model import Model
 from unitscope.graph.rebatch import Shapes
+from unitscope.graph.tensors import Tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,8 @@ import onnx
 
 from unitscope.errors import NotFound
 from unitscope.graph.ir import Node, Shape, Value
-from unitscope.graph.lower import Tensors
 from unitscope.graph.model import Model
+from unitscope.graph.tensors import Tensors
 from unitscope.graph.unit_axis import unit_axes
 
 _KINDS = {

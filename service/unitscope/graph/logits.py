@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Node, Value
 from unitscope.graph.layers import has_units
-from unitscope.graph.lower import Tensors, outputs_of
+from unitscope.graph.lower import outputs_of
 from unitscope.graph.model import Model
+from unitscope.graph.tensors import Tensors
 
 _UNCHANGED = {
     "Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout",

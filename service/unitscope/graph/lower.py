@@ -8,9 +8,8 @@ Half precision is computed in single: every float16 and bfloat16 of the file bec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +29,7 @@ from unitscope.graph.lowerings import LOWERINGS
 from unitscope.graph.model import Model
 from unitscope.graph.rebatch import Shapes, widened
 from unitscope.graph.signature import Uncovered
+from unitscope.graph.tensors import Tensors
 
 Keep = Callable[[str], bool]
 """Told an operator of the standard domain, says whether it has a gradient rule."""
@@ -37,49 +37,6 @@ Keep = Callable[[str], bool]
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 _THIS_MACHINE_ONLY = "com.microsoft.nchwc"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensors(Mapping[str, Value]):
-    """A model's tensors by name.
-
-    What could not be emitted is missing, and asking for it raises the ModelRejected that names
-    the node at fault: a label computed beside the scores need not stop a model.
-    """
-
-    _values: dict[str, Value] = field(default_factory=dict)
-    _refused: dict[str, ModelRejected] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Value:
-        """The tensor called `name`; raises ModelRejected if it was refused or never computed."""
-        if name in self._refused:
-            raise copy(self._refused[name]) from self._refused[name]
-        if name not in self._values:
-            raise ModelRejected(f"tensor {name!r} is used and never computed")
-        return self._values[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
-    def find(self, name: str) -> Value | None:
-        """The tensor called `name`, None if it was refused or never computed."""
-        return self._values.get(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def add(self, name: str, value: Value) -> None:
-        self._values[name] = value
-
-    def refuse(self, name: str, reason: ModelRejected) -> None:
-        self._refused[name] = reason
-
-    def inner(self) -> Tensors:
-        """A scope that begins with these tensors."""
-        return Tensors(dict(self._values), dict(self._refused))
 
 
 def emitter_for(model: Model) -> Emitter:

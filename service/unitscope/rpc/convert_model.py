@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unitscope._gen.unitscope.v1 import model_pb2 as pb
-from unitscope.engine.loading import ModelInfo
+from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Preprocessing
 from unitscope.graph.layers import Layer
 from unitscope.rpc.fields import read_fields, same_fields

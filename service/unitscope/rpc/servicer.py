@@ -14,7 +14,7 @@ import grpc
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceServicer
 from unitscope.engine.engine import Engine, Ticket
-from unitscope.engine.loading import ModelInfo
+from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Maximization, MaximizeRequest, Progress
 from unitscope.rpc import convert, convert_model
 from unitscope.rpc.pages import paginate
