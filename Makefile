@@ -36,8 +36,10 @@ setup: $(VENV)/.dev $(VENV)/.generate ## install everything
 generate: $(VENV)/.generate ## write the stubs anew from proto/
 	$(BIN)/python scripts/generate.py
 
-bench: $(VENV)/.runtime ## how long a step takes on this machine
-	$(BIN)/python benchmarks/offline.py
+bench: ## how long a step takes, ten models, beside PyTorch (downloads about 6 GB)
+	sh scripts/make_venv.sh $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet -e '.[cpu]' torch==2.14.1 torchvision==0.29.1 timm onnxscript
+	$(VENV)/bench/bin/python -m benchmarks.offline $$($(VENV)/bench/bin/python -c 'from benchmarks import zoo; print(*zoo.MODELS)') --batch 1 8
 
 build: $(VENV)/.dev ## build the wheel and try it in an environment of its own
 	$(BIN)/python scripts/check_wheel.py

@@ -18,9 +18,9 @@ from unitscope.graph.lower import emitter_for
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The graphs of one layer at one row.
+    """The graphs of one layer for N pictures.
 
-    `forward`: `picture` `[1, C, H, W]` in 0..1 → what the model is fed, and the layer.
+    `forward`: `picture` `[N, C, H, W]` in 0..1 → what the model is fed, and the layer.
     `gradient`: `picture`, `cotangent` (as the layer) → the layer and the gradient by the picture.
     `path`: the nodes that the gradient goes through. `emitted_count`: nodes that the layer is
     computed with. `peak_bytes`: of all activations alive at once while the gradient is computed.
@@ -44,15 +44,18 @@ class Probe:
         return max(depth.values(), default=0)
 
 
-def build_probe(subject: Subject, tensor: str) -> Probe:
-    """The graphs for the layer `tensor`; raises ModelRejected where it has no gradient."""
+def build_probe(subject: Subject, tensor: str, rows: int = 1) -> Probe:
+    """The graphs for the layer `tensor` and `rows` pictures.
+
+    Raises ModelRejected where the layer has no gradient.
+    """
     op = emitter_for(subject.model)
     card = subject.card
-    shape = (1, len(card.channels), card.height_px, card.width_px)
+    shape = (rows, len(card.channels), card.height_px, card.width_px)
     picture = op.graph.add_input("unitscope/picture", np.float32, shape)
     fed = fit(op, subject, emit_preprocessing(op, picture, card))
     begun = len(op.graph.nodes)
-    layer = first_rows(op, emit_subject(op, subject, fed)[tensor], 1)
+    layer = first_rows(op, emit_subject(op, subject, fed)[tensor], rows)
     nodes = list(op.graph.nodes)
     cotangent = op.graph.add_input("unitscope/cotangent", layer.dtype, layer.shape or ())
     gradient = differentiate(op, output=layer, wrt=picture, cotangent=cotangent, rules=RULES)

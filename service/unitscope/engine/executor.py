@@ -186,9 +186,13 @@ class FileSession:
         self._session = Session(Parts(model, {}), weights_beside=path.parent)
 
     def run(self, fed: np.ndarray) -> np.ndarray:
-        """The tensor for one picture as the model takes it; pixels in whole numbers are rounded."""
-        subject, rows = self._subject, self._subject.batch
-        image = np.repeat(fed, rows, axis=0)
+        """The tensor for pictures as the model takes them; pixels in whole numbers are rounded.
+
+        A file that was exported for a larger batch gets them several times.
+        """
+        subject = self._subject
+        rows = max(len(fed), subject.batch)
+        image = np.resize(fed, (rows, *fed.shape[1:]))
         whole = np.issubdtype(self._types[subject.image], np.integer)
         inputs = held_inputs(subject, rows) | {subject.image: np.rint(image) if whole else image}
         (tensor,) = self._session.run(

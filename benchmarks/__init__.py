@@ -1,0 +1,1 @@
+"""Benchmarks anyone can run; every figure in the documentation comes from here."""
