@@ -139,12 +139,17 @@ def summary(by_model: dict[str, list[Row]]) -> str:
     said = []
     for library in ("torchvision", "timm"):
         models = [rows for name, rows in by_model.items() if name.startswith(library + "/")]
-        agree = sum(all(row["status"] == "agrees" for row in rows) for rows in models)
+        tried = [[row for row in rows if row["status"] != "not exported"] for rows in models]
+        exported = [rows for rows in tried if rows]
+        agree = sum(all(row["status"] == "agrees" for row in rows) for rows in exported)
         counts = defaultdict[str, int](int)
         for row in (row for rows in models for row in rows):
             counts[row["status"]] += 1
         each = ", ".join(f"{status} {counts[status]}" for status in ORDER if counts[status])
-        said.append(f"**{library}**: {agree} of {len(models)} models agree in everything ({each}).")
+        said.append(
+            f"**{library}**: of {len(models)} models {len(exported)} were exported, and {agree} of "
+            f"these agree in everything (comparisons: {each})."
+        )
     return "\n".join(said)
 
 
