@@ -144,3 +144,25 @@ def test_equations_that_are_refused(equation: str) -> None:
 def test_what_has_no_answer_is_refused_beside_what_has(forward: Forward, message: str) -> None:
     with pytest.raises(ModelRejected, match=message):
         gradient(lambda op, x: op.Add(op.ReduceSum(forward(op, x)), op.ReduceSum(x)), X)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize(
+    "places", [1, -1, [0], [1, 2], [-2, -1], [0, 1, 2], [2, 1], [1, 1], [0, 2]]
+)
+def test_gathered_elements_get_their_cotangents(places: int | list[int], axis: int) -> None:
+    point = np.arange(27.0).reshape(3, 3, 3)
+    indices = np.array(places)
+    weight = np.random.default_rng(0).uniform(1, 2, np.take(point, indices, axis).shape)
+    found = gradient(
+        lambda op, x: op.Mul(op.Gather(x, indices, axis=axis), weight.astype(np.float32)), point
+    )
+    expected = np.zeros_like(point)
+    by_axis = np.moveaxis(expected, axis, 0)
+    for place, part in zip(
+        indices.ravel(),
+        np.moveaxis(weight, axis, 0) if indices.ndim else [weight],
+        strict=True,
+    ):
+        by_axis[place] += part
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -63,7 +63,8 @@ def lower(
     """
     tensors = Tensors()
     for name, content in model.weights.items():
-        tensors.add(name, _constant(name, content))
+        fixed = content.dtype.kind == "f"  # other names may be those that optimizers hand out
+        tensors.add(name, _constant(name if fixed else op.graph.fresh_name("const"), content))
     declared = {value.name: declared_type(value) for value in model.graph.input}
     for name, value in inputs.items():
         tensors.add(name, value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.windows import pad_along
 from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Value
+from unitscope.graph.ir import Dim, Value
 
 rules = Rules()
 
@@ -15,13 +16,29 @@ rules = Rules()
 def gather(
     op: Emitter, dy: Value, y: Value, data: Value, indices: Value, *, axis: int
 ) -> Cotangents:
-    """ddata = dy added up at `indices` along `axis`"""
+    """ddata = dy added up at `indices` along `axis`; between zeros if these are a range"""
     axis %= data.rank
+    run = _run(indices, (data.shape or ())[axis])
+    if run is not None:
+        begin, end = run
+        block = op.Unsqueeze(dy, [axis]) if indices.rank == 0 else dy
+        return (pad_along(op, block, axis, [begin], [end]),)
     before, after = op.shape(data, end=axis), op.shape(data, start=axis + 1)
     rows = op.Reshape(dy, op.Concat(before, [-1], after, axis=0))
     along = op.Reshape(indices, [-1, *[1] * (data.rank - axis - 1)])
     places = op.expand_like(along, rows)
     return (op.ScatterElements(op.zeros_like(data), places, rows, axis=axis, reduction="add"),)
+
+
+def _run(indices: Value, length: Dim) -> tuple[int, int] | None:
+    """How many elements lie before and after a constant range of indices; None for others."""
+    places = indices.const
+    if places is None or places.ndim > 1 or not places.size or not isinstance(length, int):
+        return None
+    begin = int(places.ravel()[0]) % length
+    end = length - begin - places.size
+    consecutive = np.array_equal(places.ravel() % length, np.arange(begin, begin + places.size))
+    return (begin, end) if consecutive and end >= 0 else None
 
 
 @rules.vjp("GatherElements")

@@ -9,6 +9,7 @@ import numpy as np
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.autodiff.rules.conv import cut
 from unitscope.autodiff.rules.linear import along
+from unitscope.autodiff.rules.windows import pad_along
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
@@ -189,12 +190,12 @@ def _unslice(op: Emitter, dy: Value, x: Value, axis: int, start: int, step: int)
     if abs(step) > 1:
         dy = _spaced(op, dy, axis, abs(step))
     end = op.Sub(op.Sub(length, begin), op.shape(dy, axis, axis + 1))
-    return op.Pad(dy, op.Concat(begin, end, axis=0), None, [axis])
+    return pad_along(op, dy, axis, begin, end)
 
 
 def _spaced(op: Emitter, dy: Value, axis: int, step: int) -> Value:
     """`step` − 1 zeros between neighbours along one axis."""
-    pairs = op.Pad(op.Unsqueeze(dy, [axis + 1]), [0, step - 1], None, [axis + 1])
+    pairs = pad_along(op, op.Unsqueeze(dy, [axis + 1]), axis + 1, [0], [step - 1])
     target = op.Concat(op.shape(dy, 0, axis), [-1], op.shape(dy, axis + 1), axis=0)
     return op.Slice(op.Reshape(pairs, target), [0], [1 - step], [axis])
 
@@ -204,7 +205,7 @@ def _crop(op: Emitter, dy: Value, x: Value, axis: int, begin: int, end: int, mod
     start, stop = max(begin, 0), -end if end > 0 else np.iinfo(np.int64).max
     dy = op.Slice(dy, [start], [stop], [axis])
     if begin < 0 or end < 0:
-        dy = op.Pad(dy, [max(-begin, 0), max(-end, 0)], None, [axis])
+        dy = pad_along(op, dy, axis, [max(-begin, 0)], [max(-end, 0)])
     return dy
 
 

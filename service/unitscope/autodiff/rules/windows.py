@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unitscope.autodiff.rule import Uncovered
-from unitscope.graph.emit import Emitter
+from unitscope.graph.emit import Emitter, Operand
 from unitscope.graph.ir import Dim, Value
 
 Ints = Sequence[int]
@@ -161,3 +161,12 @@ def _without_margin(op: Emitter, value: Value, margins: Ints) -> Value:
     rank = len(margins) // 2
     ends = [-margin or np.iinfo(np.int64).max for margin in margins[rank:]]
     return op.Slice(value, list(margins[:rank]), ends, list(range(2, 2 + rank)))
+
+
+def pad_along(op: Emitter, value: Value, axis: int, begin: Operand, end: Operand) -> Value:
+    """Zeros before and after, along one axis.
+
+    Every axis has its pads: those of some axes ONNX Runtime permutes as if they were all.
+    """
+    ahead, behind = [0] * axis, [0] * (value.rank - axis - 1)
+    return op.Pad(value, op.Concat(ahead, begin, behind, ahead, end, behind, axis=0))
