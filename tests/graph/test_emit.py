@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from unitscope.errors import ModelRejected
-from unitscope.graph.emit import MAX_FOLDED_ELEMENTS, Emitter
+from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph, Shape, Value
 
 
@@ -35,12 +35,6 @@ def test_floats_take_the_type_of_the_tensor_they_meet() -> None:
     op = Emitter(Graph(18))
     x = op.graph.add_input("x", np.float64, (2,))
     assert op.Mul(x, 0.5).dtype == np.float64
-
-
-def test_a_huge_constant_is_left_to_the_runtime() -> None:
-    op = Emitter(Graph(18))
-    shape = op.const([MAX_FOLDED_ELEMENTS + 1], np.int64)
-    assert op.ConstantOfShape(shape).const is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import TopologicalSorter
 
 import onnx
 from onnx import defs, inliner, version_converter
@@ -17,6 +18,12 @@ OPSET = 18
 STANDARD = ("", "ai.onnx")
 """The two names of the standard domain."""
 
+MAX_NODES = 50_000
+"""Local functions inlined and branches counted; the largest exports have a fifth of it."""
+
+_Called = tuple[str, str, str]
+"""Domain, name and overload of a function."""
+
 _IR_VERSION = 8
 _BROADCAST_FROM_THE_END = 7
 """The opset in which operands began to be aligned at their last axes."""
@@ -29,15 +36,22 @@ _FILED_AS_STANDARD = frozenset({"LayerNormalization", "SimplifiedLayerNormalizat
 def standardize(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model` with local functions inlined, at opset 18 or, where that cannot say it, its own.
 
-    Raises ModelRejected if an operator's old form cannot be converted.
+    Raises ModelRejected if an operator's old form cannot be converted, if the opset is not known
+    and if the model would have an absurd number of nodes.
     """
+    _check_count(model)
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        model = _inlined(model)
     opset = opset_of(model)
     if opset < OPSET:
         return _converted(model, opset)
     if opset > OPSET and all(_same_at_18(node) for node in nodes_of(model.graph)):
         next(entry for entry in model.opset_import if entry.domain in STANDARD).version = OPSET
+    if opset_of(model) > defs.onnx_opset_version():
+        raise ModelRejected(
+            f"opset {opset} is not known, the newest is {defs.onnx_opset_version()}; "
+            "export the model for an older one"
+        )
     return model
 
 
@@ -65,10 +79,57 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes, those of branches and loop bodies included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            yield from nodes_of(attribute.g)
+    return _with_branches(graph.node)
+
+
+def graphs_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """The branches and loop bodies of `nodes`, and those in these."""
+    waiting = list(nodes)
+    while waiting:
+        for attribute in waiting.pop().attribute:
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield graph
+                waiting.extend(graph.node)
+
+
+def _with_branches(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    yield from nodes
+    for graph in graphs_in(nodes):
+        yield from graph.node
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner raises half a dozen kinds, in C++ and Python
+        raise ModelRejected(f"cannot inline the model's functions: {error}") from error
+
+
+def _check_count(model: onnx.ModelProto) -> None:
+    """Refuse a model before its functions, which call others twice and again, fill the memory."""
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    known: dict[_Called, int] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto]) -> int:
+        return sum(known.get(_called(node), 1) for node in nodes)
+
+    for key in _callees_first(functions):
+        known[key] = count(_with_branches(functions[key].node))
+    if (total := count(nodes_of(model.graph))) > MAX_NODES:
+        raise ModelRejected(f"the model has {total} nodes, at most {MAX_NODES} are taken")
+
+
+def _callees_first(functions: Mapping[_Called, onnx.FunctionProto]) -> Iterable[_Called]:
+    """The functions, each after those that it calls."""
+    calls = {
+        key: functions.keys() & {_called(node) for node in _with_branches(function.node)}
+        for key, function in functions.items()
+    }
+    return TopologicalSorter(calls).static_order()
+
+
+def _called(node: onnx.NodeProto) -> _Called:
+    return node.domain, node.op_type, node.overload
 
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -86,7 +147,7 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     model.ir_version = max(model.ir_version, _IR_VERSION)
     try:
         converted = version_converter.convert_version(model, OPSET)
-    except RuntimeError as error:
+    except Exception as error:  # the converter raises half a dozen kinds, in C++ and Python
         raise ModelRejected(f"cannot convert opset {opset} to {OPSET}: {error}") from error
     for node in converted.graph.node:
         if not node.metadata_props:

@@ -7,7 +7,6 @@ disappears while the graph is built.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,25 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from onnx import defs, helper, numpy_helper, shape_inference
-from onnx.checker import ValidationError
-from onnx.reference import ReferenceEvaluator
 
-from unitscope.errors import ModelRejected
+from unitscope.graph.constants import Constants, check_size, rejected, type_proto
 from unitscope.graph.ir import Graph, Node, Shape, Value
 from unitscope.graph.sizes import shape_after, sizes_after
 
 Operand = Value | np.ndarray | np.generic | float | int | Sequence[int] | None
 
-MAX_FOLDED_ELEMENTS = 1 << 26
-"""A constant larger than this is left to the runtime: a tiny file can ask for a huge tensor."""
 _MAX_SHAPE_DATA = 4096
 _POOLS = {"AveragePool", "LpPool", "MaxPool"}
-_NEVER_FOLDED = {
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike",  # another value each time
-    "If", "Loop", "Scan",
-    "ConvTranspose", "LpNormalization", "MaxPool", "Resize",  # evaluator and runtime do not agree
-}  # fmt: skip
 
 
 class EmitOne(Protocol):
@@ -52,6 +41,7 @@ class Emitter:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._constants = Constants()
 
     def __getattr__(self, op_type: str) -> EmitOne:
         if not op_type[0].isupper():
@@ -74,25 +64,20 @@ class Emitter:
     ) -> tuple[Value, ...]:
         """Append one node with `outputs` results (a count, or names; "" = absent)."""
         operands = self._operands(inputs)
+        while operands and operands[-1] is None:  # spelled out, some crash ONNX Runtime
+            operands.pop()
         given = {key: value for key, value in (attributes or {}).items() if value is not None}
         names = (
             [self.graph.fresh_name(op_type.lower()) for _ in range(outputs)]
             if isinstance(outputs, int)
             else list(outputs)
         )
-        node = helper.make_node(
-            op_type,
-            [value.name if value else "" for value in operands],
-            names,
-            name=name,
-            domain=domain,
-            **given,
-        )
+        node = _node(op_type, operands, names, given, name, domain)
         types = self._infer(node, operands)
-        known = self._fold(node, operands, types)
+        values = tuple(self._value(n, types.get(n), node, operands) if n else None for n in names)
+        known = self._fold(node, operands, values)
         if known is not None:
             return tuple(Value(n, a.dtype, a.shape, a) for n, a in zip(names, known, strict=True))
-        values = tuple(self._value(n, types.get(n), node, operands) if n else None for n in names)
         self.graph.nodes.append(Node(op_type, tuple(operands), values, given, name, domain))
         return values  # type: ignore[return-value]  # absent outputs are only asked for by lower()
 
@@ -179,23 +164,22 @@ class Emitter:
         self, node: onnx.NodeProto, operands: Sequence[Value | None]
     ) -> dict[str, onnx.TypeProto]:
         present = [value for value in operands if value]
+        types = {value.name: type_proto(value) for value in present}
+        contents = {
+            value.name: numpy_helper.from_array(value.const, value.name)
+            for value in present
+            if value.const is not None and value.const.size <= _MAX_SHAPE_DATA
+        }
+        opsets = [helper.make_opsetid(node.domain, self.graph.opset)]
         try:
             schema = defs.get_schema(node.op_type, self._inference_opset(node), node.domain)
             return dict(
                 shape_inference.infer_node_outputs(
-                    schema,
-                    node,
-                    {value.name: _type_proto(value) for value in present},
-                    {
-                        value.name: numpy_helper.from_array(value.const, value.name)
-                        for value in present
-                        if value.const is not None and value.const.size <= _MAX_SHAPE_DATA
-                    },
-                    opset_imports=[helper.make_opsetid(node.domain, self.graph.opset)],
+                    schema, node, types, contents, opset_imports=opsets
                 )
             )
-        except (defs.SchemaError, shape_inference.InferenceError, ValidationError) as error:
-            raise _rejected(node, str(error)) from error
+        except Exception as error:  # ONNX's inference raises half a dozen kinds, in C++ and Python
+            raise rejected(node, str(error)) from error
 
     def _inference_opset(self, node: onnx.NodeProto) -> int:
         """The opset whose inference tells the shapes that runtimes compute.
@@ -212,7 +196,7 @@ class Emitter:
         operands: Sequence[Value | None],
     ) -> Value:
         if inferred is None or not inferred.HasField("tensor_type"):
-            raise _rejected(node, "it does not produce a tensor whose type can be inferred")
+            raise rejected(node, "it does not produce a tensor whose type can be inferred")
         tensor = inferred.tensor_type
         shape = self._shape(tensor.shape) if tensor.HasField("shape") else None
         decided = shape_after(node, operands)
@@ -220,7 +204,7 @@ class Emitter:
             pairs = zip(shape or decided, decided, strict=True)
             shape = tuple(known if isinstance(known, int) else dim for known, dim in pairs)
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        return Value(name, dtype, shape, sizes=sizes_after(node, operands))
+        return check_size(node, Value(name, dtype, shape, sizes=sizes_after(node, operands)))
 
     def _shape(self, proto: onnx.TensorShapeProto) -> Shape:
         return tuple(
@@ -234,60 +218,27 @@ class Emitter:
         self,
         node: onnx.NodeProto,
         operands: Sequence[Value | None],
-        types: Mapping[str, onnx.TypeProto],
+        results: Sequence[Value | None],
     ) -> list[np.ndarray] | None:
-        sizes = sizes_after(node, operands)
-        if sizes is not None and all(isinstance(dim, int) for dim in sizes):
-            result = types[node.output[0]].tensor_type
-            dtype = helper.tensor_dtype_to_np_dtype(result.elem_type)
-            return [np.array(sizes, dtype).reshape(() if not result.shape.dim else -1)]
-        if node.op_type in _NEVER_FOLDED or any(
-            v is not None and v.const is None for v in operands
-        ):
-            return None
-        if not all(
-            name in types and _elements(types[name]) <= MAX_FOLDED_ELEMENTS for name in node.output
-        ):
-            return None
-        return self._evaluate(node, [value for value in operands if value])
-
-    def _evaluate(self, node: onnx.NodeProto, constants: Sequence[Value]) -> list[np.ndarray]:
-        unique = {value.name: value for value in constants}
-        graph = helper.make_graph(
-            [node],
-            "fold",
-            [
-                onnx.ValueInfoProto(name=name, type=_type_proto(value))
-                for name, value in unique.items()
-            ],
-            [onnx.ValueInfoProto(name=name) for name in node.output],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)])
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # of infinities that the model asked for
-                results = ReferenceEvaluator(model).run(
-                    None, {n: v.const for n, v in unique.items()}
-                )
-        except Exception as error:  # the evaluator raises whatever numpy raises
-            raise _rejected(node, f"its constant inputs cannot be evaluated: {error}") from error
-        return [np.asarray(result) for result in results]
+        result = results[0] if results else None
+        sizes = result.sizes if result else None
+        if result and sizes is not None and all(isinstance(dim, int) for dim in sizes):
+            return [np.array(sizes, result.dtype).reshape(() if not result.shape else -1)]
+        return self._constants.folded(node, operands, results, self.graph.opset)
 
 
-def _type_proto(value: Value) -> onnx.TypeProto:
-    return helper.make_tensor_type_proto(value.elem_type, value.shape)
-
-
-def _elements(inferred: onnx.TypeProto) -> float:
-    dims = inferred.tensor_type.shape.dim
-    if not inferred.tensor_type.HasField("shape") or not all(
-        dim.HasField("dim_value") for dim in dims
-    ):
-        return 0.0  # bounded by its constant inputs: NonZero, Compress, Unique
-    return float(np.prod([float(dim.dim_value) for dim in dims]))
-
-
-def _rejected(node: onnx.NodeProto, why: str) -> ModelRejected:
-    label = node.name or (node.output[0] if node.output else "?")
-    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-    return ModelRejected(f"node {label!r} ({operator}): {why}", node=label, operator=operator)
+def _node(
+    op_type: str,
+    operands: Sequence[Value | None],
+    outputs: Sequence[str],
+    attributes: Mapping[str, Any],
+    name: str,
+    domain: str,
+) -> onnx.NodeProto:
+    inputs = [value.name if value else "" for value in operands]
+    node: onnx.NodeProto = helper.make_node(op_type, inputs, outputs, name=name, domain=domain)
+    try:
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(attributes.items()))
+    except (TypeError, ValueError) as error:
+        raise rejected(node, str(error)) from error
+    return node

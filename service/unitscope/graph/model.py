@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from unitscope.errors import ModelRejected
 from unitscope.graph.dialect import (
     STANDARD,
     file_under_their_domain,
-    nodes_of,
+    graphs_in,
     opset_of,
     standardize,
 )
@@ -33,6 +33,15 @@ Weights = Mapping[str, np.ndarray]
 _WEIGHTS_ARE_NO_INPUTS = 4
 """From this version of the file format on, initializers need not be listed among the inputs."""
 
+MAX_WEIGHT_BYTES = 1 << 33
+MAX_INPUT_ELEMENTS = 1 << 26
+"""In a row of an input: more than 4096 by 4096 pixels in three colours."""
+MAX_BATCH_ELEMENTS = 1 << 28
+
+_PACKED_BITS = {
+    "int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2,
+    "float6_e2m3fn": 6, "float6_e3m2fn": 6,
+}  # fmt: skip
 _SMALL_ELEMENTS = 256
 """Tensors up to this size stay in the graph: shapes and scales tell what operators mean."""
 
@@ -69,25 +78,28 @@ def load(source: ModelSource) -> Model:
     """
     directory = Path(source).parent if isinstance(source, str | os.PathLike) else None
     proto = _parse(source)
+    _lift_constants(proto.graph)
+    _take_in(_inner_tensors(proto), directory)
     weights = _take_weights(proto.graph, directory)
     if 0 < proto.ir_version < _WEIGHTS_ARE_NO_INPUTS:
         proto.ir_version = _WEIGHTS_ARE_NO_INPUTS
     file_under_their_domain(proto)
     try:
         onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError) as error:
+    except Exception as error:  # the checker raises half a dozen kinds, in C++ and Python
         raise ModelRejected(f"not a valid ONNX model: {error}") from error
     proto = standardize(proto)
     weights |= {t.name: _content(t, directory) for t in proto.graph.initializer}
     _drop_inputs(proto.graph, weights)
+    _check_inputs(proto.graph)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     return Model(proto.graph, opset_of(proto), weights, metadata)
 
 
 def digest(source: ModelSource) -> str:
-    """SHA-256 in hex of a file's bytes, followed by those of the files that hold its weights.
+    """SHA-256 in hex of a file's bytes, followed by those of its weights in other files.
 
-    For a model in memory, that of the serialised message.
+    For a model in memory, that of the serialised message. A file comes here after `load` took it.
     """
     if isinstance(source, onnx.ModelProto):
         return hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
@@ -96,12 +108,13 @@ def digest(source: ModelSource) -> str:
     path = Path(source)
     hashed = hashlib.sha256(path.read_bytes())
     proto = _parse(path)
-    tensors = [*proto.graph.initializer, *_attribute_tensors(proto.graph)]
-    beside = {ExternalDataInfo(t).location for t in tensors if uses_external_data(t)}
-    for location in sorted(beside):
+    tensors = [*proto.graph.initializer, *_inner_tensors(proto)]
+    for location, offset, length in sorted({_place(t) for t in tensors if uses_external_data(t)}):
         with (path.parent / location).open("rb") as file:
-            while block := file.read(1 << 24):
+            file.seek(offset)
+            while block := file.read(min(length, 1 << 24)):
                 hashed.update(block)
+                length -= len(block)
     return hashed.hexdigest()
 
 
@@ -126,10 +139,6 @@ def _parse(source: ModelSource) -> onnx.ModelProto:
 
 def _take_weights(graph: onnx.GraphProto, directory: Path | None) -> dict[str, np.ndarray]:
     """Take large tensors out of `graph`; each is declared as an input instead."""
-    _lift_constants(graph)
-    for tensor in _attribute_tensors(graph):
-        if uses_external_data(tensor):
-            tensor.CopyFrom(numpy_helper.from_array(_content(tensor, directory), tensor.name))
     small, taken = [], {}
     for tensor in graph.initializer:
         if not uses_external_data(tensor) and math.prod(tensor.dims) <= _SMALL_ELEMENTS:
@@ -144,6 +153,13 @@ def _take_weights(graph: onnx.GraphProto, directory: Path | None) -> dict[str, n
     )
     _replace(graph.initializer, small)
     return taken
+
+
+def _take_in(tensors: Iterable[onnx.TensorProto], directory: Path | None) -> None:
+    """Read those of `tensors` that lie in other files."""
+    for tensor in tensors:
+        if uses_external_data(tensor):
+            tensor.CopyFrom(numpy_helper.from_array(_content(tensor, directory), tensor.name))
 
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
@@ -181,15 +197,47 @@ def _content(tensor: onnx.TensorProto, directory: Path | None) -> np.ndarray:
             f"the tensor {tensor.name!r} lies in another file; give the path of the model"
         )
     try:
-        if uses_external_data(tensor):  # refuses paths that leave the directory
+        if uses_external_data(tensor):
+            *_, length = _place(tensor)  # files may be endless: no more is read
+            tensor.external_data.add(key="length", value=str(length))
+            # refuses paths that leave the directory
             external_data_helper.load_external_data_for_tensor(tensor, str(directory))
         return numpy_helper.to_array(tensor)
-    except (OSError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+    except Exception as error:  # onnx and numpy raise half a dozen kinds for nonsense in a file
         raise ModelRejected(f"cannot read the tensor {tensor.name!r}: {error}") from error
 
 
-def _attribute_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    for node in nodes_of(graph):
-        for attribute in node.attribute:
-            yield from ([attribute.t] if attribute.HasField("t") else [])
-            yield from attribute.tensors
+def _place(tensor: onnx.TensorProto) -> tuple[str, int, int]:
+    """The file, offset and length of a tensor that lies in another file: no more than it takes."""
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    count = math.prod(tensor.dims)
+    needed = -(-count * _PACKED_BITS.get(dtype.name, 8 * dtype.itemsize) // 8)
+    if not 0 <= needed <= MAX_WEIGHT_BYTES:
+        raise ValueError(f"it would take {needed} bytes, at most {MAX_WEIGHT_BYTES} are taken")
+    where = ExternalDataInfo(tensor)
+    length = needed if where.length is None else where.length
+    if length > needed:
+        raise ValueError(f"it takes {needed} bytes, its file is said to hold {length}")
+    return where.location, where.offset or 0, length
+
+
+def _inner_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Those in attributes, in branches and in local functions."""
+    lists = [model.graph.node, *(function.node for function in model.functions)]
+    graphs = [graph for nodes in lists for graph in graphs_in(nodes)]
+    for graph in graphs:
+        yield from graph.initializer
+    for nodes in (*lists, *(graph.node for graph in graphs)):
+        for node in nodes:
+            for attribute in node.attribute:
+                yield from ([attribute.t] if attribute.HasField("t") else [])
+                yield from attribute.tensors
+
+
+def _check_inputs(graph: onnx.GraphProto) -> None:
+    """Refuse pictures that no classifier takes, before anybody makes one."""
+    for value in graph.input:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        row = math.prod(max(size, 1) for size in sizes[1:])
+        if row > MAX_INPUT_ELEMENTS or row * (sizes or [1])[0] > MAX_BATCH_ELEMENTS:
+            raise ModelRejected(f"the input {value.name!r} declares absurd sizes: {sizes}")
