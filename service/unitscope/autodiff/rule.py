@@ -24,6 +24,7 @@ __all__ = ["Cotangents", "Rule", "RuleFunction", "Rules", "Uncovered", "refuse"]
 
 Cotangents = tuple[Value | None, ...]
 RuleFunction = Callable[..., Cotangents]
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Rule:
             return self.function(op, dy, y, *node.inputs, **attributes)
         except Uncovered as case:
             raise refuse(node, f"no gradient for {case}") from case
+        except _MISFITS as misfit:  # ONNX's checker and inference let much nonsense through
+            raise refuse(node, f"it does not fit its operator: {misfit}") from misfit
 
 
 class Rules:

@@ -15,8 +15,10 @@ import numpy as np
 import onnx
 from onnx import defs, helper, numpy_helper, shape_inference
 
+from unitscope.errors import ModelRejected
 from unitscope.graph.constants import Constants, check_size, rejected, type_proto
 from unitscope.graph.ir import Graph, Node, Shape, Value
+from unitscope.graph.operands import check_operands
 from unitscope.graph.sizes import shape_after, sizes_after
 
 Operand = Value | np.ndarray | np.generic | float | int | Sequence[int] | None
@@ -73,6 +75,7 @@ class Emitter:
             else list(outputs)
         )
         node = _node(op_type, operands, names, given, name, domain)
+        check_operands(node, operands)
         types = self._infer(node, operands)
         values = tuple(self._value(n, types.get(n), node, operands) if n else None for n in names)
         known = self._fold(node, operands, values)
@@ -116,8 +119,10 @@ class Emitter:
         """`value` summed over the axes along which `like` was broadcast to reach its shape."""
         if value.shape == like.shape and value.shape is not None:
             return value
+        if value.shape is None or like.shape is None:
+            raise ModelRejected(f"the rank of {value.name!r} or {like.name!r} is unknown")
         extra = value.rank - like.rank
-        pairs = list(zip(value.shape[extra:], like.shape, strict=True))  # type: ignore[index,arg-type]
+        pairs = list(zip(value.shape[extra:], like.shape, strict=True))
         if any(isinstance(b, str) and a != b for a, b in pairs):
             return self._sum_to_at_run_time(value, like)
         axes = [*range(extra), *(extra + i for i, (a, b) in enumerate(pairs) if b == 1 and a != 1)]

@@ -238,6 +238,8 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
 
 
 def _constant_content(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> np.ndarray:
+    if len(attributes) != 1:
+        raise _refused(node, f"a Constant given as {', '.join(attributes) or 'nothing'}")
     ((kind, content),) = attributes.items()
     if kind == "value":
         return numpy_helper.to_array(content)

@@ -237,6 +237,8 @@ def _inner_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 def _check_inputs(graph: onnx.GraphProto) -> None:
     """Refuse pictures that no classifier takes, before anybody makes one."""
     for value in graph.input:
+        if value.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
+            raise ModelRejected(f"the input {value.name!r} declares an unknown element type")
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         row = math.prod(max(size, 1) for size in sizes[1:])
         if row > MAX_INPUT_ELEMENTS or row * (sizes or [1])[0] > MAX_BATCH_ELEMENTS:

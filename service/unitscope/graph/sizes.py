@@ -88,7 +88,7 @@ def _gather(node: onnx.NodeProto, operands: Operands) -> Shape | None:
     sizes, indices = content(operands[0]), content(operands[1])
     if sizes is None or indices is None:
         return None
-    known = [i for i in indices if isinstance(i, int)]
+    known = [i for i in indices if isinstance(i, int) and -len(sizes) <= i < len(sizes)]
     return tuple(sizes[i] for i in known) if len(known) == len(indices) else None
 
 
