@@ -1,0 +1,115 @@
+"""How good pictures are: classes of one network, judged by others that were trained apart.
+
+For each class, the default picture of its logit; then each judge's rank of the class on the
+finished PNG, scaled to the judge's size. No judge has any part in the ascent.
+
+    python -m benchmarks.quality ../shared/models [--classes first|second] [--set NAME=VALUE …]
+
+`first` are twenty classes that a published figure exists for (Lucent 0.1.8 at its defaults: 8 of
+20 in EfficientNet-Lite0's top 5, 27 s a picture); `second` are twenty others. `--set` passes
+options of `unitscope.maximize`, for example steps=64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.timing import environment
+from unitscope.engine.engine import Engine
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Maximization, MaximizeRequest
+
+CLASSES = {
+    "first": (
+        1, 76, 130, 207, 254, 291, 340, 386, 409, 508,
+        555, 587, 620, 717, 779, 817, 920, 950, 963, 985,
+    ),
+    "second": (
+        9, 33, 84, 105, 145, 162, 235, 277, 309, 323,
+        350, 402, 430, 468, 496, 562, 638, 701, 859, 937,
+    ),
+}  # fmt: skip
+JUDGES = {"efficientnet_lite0": 224, "efficientnet_lite1_legacy_export": 240}
+"""Files, and the side of the picture each takes as (RGB − 127) / 128."""
+
+
+class Judge:
+    """Another network: how it ranks a class on a picture."""
+
+    def __init__(self, path: Path, side: int) -> None:
+        import onnxruntime as ort
+
+        self.session = ort.InferenceSession(path)
+        self.side = side
+
+    def rank(self, picture: bytes, unit: int) -> int:
+        """1 where no other class is more likely."""
+        with Image.open(io.BytesIO(picture)) as image:
+            scaled = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC)
+        fed = (np.moveaxis(np.asarray(scaled, np.float32), -1, 0)[None] - 127) / 128
+        (scores,) = self.session.run(None, {self.session.get_inputs()[0].name: fed})
+        return 1 + int(np.sum(scores[0] > scores[0][unit]))
+
+
+def main() -> None:
+    """Draw and judge all classes; one JSON line each, then the counts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", type=Path, help="directory of the judges")
+    parser.add_argument("--classes", choices=CLASSES, default="first")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--out", type=Path, help="directory for the pictures")
+    arguments = parser.parse_args()
+    options = {
+        name: ast.literal_eval(value) for name, value in (x.split("=") for x in arguments.set)
+    }
+    judges = {name: Judge(arguments.models / f"{name}.onnx", side) for name, side in JUDGES.items()}
+    rows = []
+    with Engine(Repository()) as engine:
+        for unit in CLASSES[arguments.classes]:
+            rows.append(judged(engine, judges, unit, options, arguments.out))
+            print(json.dumps(rows[-1]), flush=True)
+    print(json.dumps(counts(rows, judges) | {"options": options} | environment()))
+
+
+def judged(
+    engine: Engine, judges: dict[str, Judge], unit: int, options: dict[str, Any], out: Path | None
+) -> dict[str, Any]:
+    """One picture: the time it took, its clean activation, and each judge's rank."""
+    begun = time.perf_counter()
+    *_, result = engine.submit(MaximizeRequest(unit=unit, **options)).events()
+    seconds = time.perf_counter() - begun
+    assert isinstance(result, Maximization)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        result.save(out / f"{unit}.png")
+    return {
+        "unit": unit,
+        "label": result.metrics.label,
+        "seconds": round(seconds, 2),
+        "activation": round(result.metrics.activation_end, 1),
+        **{name: judge.rank(result.image, unit) for name, judge in judges.items()},
+    }
+
+
+def counts(rows: list[dict[str, Any]], judges: dict[str, Judge]) -> dict[str, Any]:
+    """How many of the classes each judge has first, and among its first five."""
+    found: dict[str, Any] = {"seconds": round(float(np.mean([row["seconds"] for row in rows])), 2)}
+    for name in judges:
+        ranks = np.array([row[name] for row in rows])
+        found[name] = {"top1": int(np.sum(ranks == 1)), "top5": int(np.sum(ranks <= 5))}
+    return found | {"of": len(rows)}
+
+
+if __name__ == "__main__":
+    main()
