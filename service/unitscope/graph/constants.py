@@ -31,6 +31,11 @@ _NEVER_FOLDED = {
     "If", "Loop", "Scan",
     "ConvTranspose", "LpNormalization", "MaxPool", "Resize",  # evaluator and runtime do not agree
 }  # fmt: skip
+_WINDOWED = {
+    "AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
+    "LpPool", "MaxPool",
+}  # fmt: skip
+"""Operators that end ONNX Runtime's process where their result has no elements."""
 _NO_LARGER_THAN_INPUTS = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 """Operators whose results have sizes that only evaluating them tells."""
 
@@ -83,6 +88,8 @@ def check_size(node: onnx.NodeProto, value: Value) -> Value:
     """`value`; raises ModelRejected if it has a negative size or takes more than is sane."""
     if any(isinstance(dim, int) and dim < 0 for dim in value.shape or ()):
         raise rejected(node, f"its result {value.name!r} would have the shape {value.shape}")
+    if node.op_type in _WINDOWED and 0 in (value.shape or ()):
+        raise rejected(node, f"its result {value.name!r} would be empty, {value.shape}")
     taken = _bytes_of(value) or 0
     if taken > MAX_TENSOR_BYTES:
         raise rejected(

@@ -36,6 +36,7 @@ _WEIGHTS_ARE_NO_INPUTS = 4
 MAX_WEIGHT_BYTES = 1 << 33
 MAX_INPUT_ELEMENTS = 1 << 26
 """In a row of an input: more than 4096 by 4096 pixels in three colours."""
+MAX_INPUT_SIDE = 1 << 13
 MAX_BATCH_ELEMENTS = 1 << 28
 
 _PACKED_BITS = {
@@ -241,5 +242,7 @@ def _check_inputs(graph: onnx.GraphProto) -> None:
             raise ModelRejected(f"the input {value.name!r} declares an unknown element type")
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         row = math.prod(max(size, 1) for size in sizes[1:])
-        if row > MAX_INPUT_ELEMENTS or row * (sizes or [1])[0] > MAX_BATCH_ELEMENTS:
+        side = max(sizes[1:]) if len(sizes) > 3 else 0
+        batch = max(sizes[:1], default=0) * row
+        if row > MAX_INPUT_ELEMENTS or side > MAX_INPUT_SIDE or batch > MAX_BATCH_ELEMENTS:
             raise ModelRejected(f"the input {value.name!r} declares absurd sizes: {sizes}")
