@@ -64,6 +64,30 @@ def heads_after_tokens() -> tuple[Nodes, Weights]:
     }
 
 
+def rows_after_tokens(first: int) -> tuple[Nodes, Weights]:
+    """PyTorch's projections: `[T, B, D]` as a matrix `[T · B, D]` and back."""
+    nodes = [
+        helper.make_node("Transpose", ["tokens"], ["first"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["first", "matrix"], ["rows"]),
+        helper.make_node("Gemm", ["rows", "weight"], ["projected"]),
+        helper.make_node("Reshape", ["projected", "apart"], ["moments"]),
+        helper.make_node("Transpose", ["moments"], ["output"], perm=[1, 0, 2]),
+    ]
+    return nodes, {
+        "matrix": np.array([first, WIDTH]),
+        "weight": RNG.standard_normal((WIDTH, WIDTH)).astype(np.float32),
+        "apart": np.array([TOKENS, 1, WIDTH]),
+    }
+
+
+def written_out() -> tuple[Nodes, Weights]:
+    return rows_after_tokens(TOKENS)
+
+
+def left_open() -> tuple[Nodes, Weights]:
+    return rows_after_tokens(-1)
+
+
 def windows() -> tuple[Nodes, Weights]:
     """Swin's windows, merged into the batch axis and out of it again."""
     nodes = [
@@ -90,7 +114,9 @@ def expanded() -> tuple[Nodes, Weights]:
     return nodes, {"wide": np.array([1, TOKENS, WIDTH])}
 
 
-@pytest.mark.parametrize("parts", [class_token, heads_after_tokens, windows, grown, expanded])
+@pytest.mark.parametrize(
+    "parts", [class_token, heads_after_tokens, written_out, left_open, windows, grown, expanded]
+)
 def test_rows_give_what_they_give_alone(parts: Callable[[], tuple[Nodes, Weights]]) -> None:
     nodes, weights = parts()
     used = [*FRONT[:1], *nodes] if parts is grown else [*FRONT, *nodes]

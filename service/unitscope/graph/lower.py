@@ -27,7 +27,7 @@ from unitscope.graph.inputs import declared_type
 from unitscope.graph.ir import Graph, Value
 from unitscope.graph.lowerings import LOWERINGS
 from unitscope.graph.model import Model
-from unitscope.graph.rebatch import Shapes, widened
+from unitscope.graph.rebatch import Shapes, Widening
 from unitscope.graph.signature import Uncovered
 from unitscope.graph.tensors import Tensors
 
@@ -70,10 +70,11 @@ def lower(
         tensors.add(name, value)
         if value.is_float and declared[name].kind in "iu":
             op.graph.whole.add(value)
+    widening = Widening(shapes)
     for node in model.graph.node:
         try:
             known = [tensors[name] if name else None for name in node.input]
-            _lower_node(op, node, widened(op, node, known, shapes), tensors, keep, str)
+            _lower_node(op, node, widening.inputs(op, node, known), tensors, keep, str)
         except ModelRejected as reason:
             for name in node.output:
                 tensors.refuse(name, reason)

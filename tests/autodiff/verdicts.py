@@ -1,0 +1,126 @@
+"""What becomes of ONNX's node cases: each matches mathematics, or is refused by name.
+
+The gradient in float64 must agree with central differences of the node itself, the gradient in
+float32 on ONNX Runtime with the one in float64, and open shapes must not change it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.autodiff.cases import Array, Case, reference, runtime
+from tests.autodiff.differences import agrees_with_differences, assert_close, assert_same
+from tests.autodiff.gradients import forward
+from unitscope.errors import ModelRejected
+from unitscope.graph.ir import Shape
+
+REFERENCE_IS_WRONG = {
+    "GlobalLpPool": "it does not know the operator",
+    "LpNormalization": "it forgets the absolute value for p = 1",
+    "MaxPool": "its indices start anew in every channel",
+}
+"""Operators for which ONNX's reference evaluator errs: ONNX Runtime serves instead."""
+
+SINGLE_PRECISION = {
+    "Celu": "its schema knows float32 only",
+    "Erf": "the reference evaluator computes in float32",
+    "GlobalLpPool": "ONNX Runtime's kernel knows float32 only",
+    "Gelu": "the reference evaluator computes in float32",
+    "GroupNormalization": "its body computes in float32",
+    "MeanVarianceNormalization": "its body holds constants in float32",
+    "RMSNormalization": "its body computes in float32",
+}
+"""Operators whose differences need a coarser step."""
+
+RUNTIME_DIFFERS = {
+    "test_resize_downsample_scales_cubic_align_corners",
+    "test_resize_downsample_scales_linear_align_corners",
+}
+"""Cases that ONNX Runtime computes in another way; its gradient must be that of its own way."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a case.
+
+    `refused`: why it has no gradient. `zero`: its derivative is zero everywhere, which the walk
+    says. `open`: why it has none where sizes are known only at run time.
+    """
+
+    refused: str = ""
+    zero: bool = False
+    open: tuple[str, ...] = ()
+
+
+@functools.cache
+def judge(case: Case) -> Verdict:
+    """Differentiate the case; raises AssertionError where the gradient is wrong."""
+    coarse = case.operator in SINGLE_PRECISION
+    dtype: Any = np.float32 if coarse else np.float64
+    evaluate = runtime if case.operator in REFERENCE_IS_WRONG else reference
+    try:
+        exact = forward(case, dtype)
+        primal, score = exact.primal, evaluate(exact.scored)
+    except ModelRejected as refusal:
+        return Verdict(refused=_sentence(case, refusal))
+    point = case.point.astype(dtype)
+    try:
+        gradient = evaluate(exact.gradient())
+    except ModelRejected as refusal:
+        why = _sentence(case, refusal)
+        if "it stops the gradient" not in why:
+            return Verdict(refused=why)
+        gradient = _nothing
+    assert_same(evaluate(primal)(point), exact.expected)
+    if not agrees_with_differences(score, gradient, point):  # a kink: ties, a bound, whole numbers
+        moved = point + _noise(point)
+        assert agrees_with_differences(score, gradient, moved), "no smooth point was found"
+    if gradient is _nothing:
+        return Verdict(zero=True)
+    expected = gradient(point)[0]
+    refusals = [_as_run(case, shape, expected) for shape in (None, *open_shapes(point.shape))]
+    return Verdict(open=tuple(sorted({why for why in refusals if why})))
+
+
+def _as_run(case: Case, shape: Shape | None, expected: Array) -> str:
+    """Compare what ONNX Runtime makes of the gradient in float32; why it is refused, if it is."""
+    try:
+        single = forward(case, np.float32, shape)
+        gradient = runtime(single.gradient())
+    except ModelRejected as refusal:
+        assert shape is not None, "float32 is refused and float64 is not"
+        return _sentence(case, refusal)
+    point = case.point.astype(np.float32)
+    if case.name in RUNTIME_DIFFERS:
+        assert agrees_with_differences(runtime(single.scored), gradient, point)
+    else:
+        assert_close(gradient(point)[0], expected)
+    return ""
+
+
+def open_shapes(shape: tuple[int, ...]) -> Iterator[Shape]:
+    """The batch open; everything open."""
+    if shape:
+        yield ("N", *shape[1:])
+        yield tuple(f"d{axis}" for axis in range(len(shape)))
+
+
+def _sentence(case: Case, refusal: ModelRejected) -> str:
+    """What a refusal says of the operator, without the names of this node."""
+    assert refusal.operator, f"no operator is named: {refusal}"
+    assert refusal.node.split("/")[0] in (case.node.name, *case.node.output), refusal
+    _, _, why = str(refusal).partition("): ")
+    return why
+
+
+def _noise(point: Array) -> Array:
+    return np.asarray(np.random.default_rng(1).uniform(0.01, 0.04, point.shape), point.dtype)
+
+
+def _nothing(x: Array) -> list[Array]:
+    return [np.zeros_like(x)]
