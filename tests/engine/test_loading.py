@@ -246,3 +246,13 @@ def test_a_neuron_of_a_map_with_channels_last_is_climbed(tmp_path: Path) -> None
     assert loaded.find_layer("active").unit_axis == 2
     assert isinstance(first, Maximization) and isinstance(second, Maximization)
     assert first.image == second.image and first.metrics.rank == second.metrics.rank
+
+
+@pytest.mark.parametrize("opset", [20, 22, 23])
+def test_a_model_that_needs_a_newer_opset_is_climbed_in_it(opset: int, tmp_path: Path) -> None:
+    model = small_classifier()
+    model.opset_import[0].version = opset
+    model.graph.node[1].CopyFrom(helper.make_node("Gelu", ["conv_out"], ["relu_out"]))
+    path = saved(model, tmp_path, CARD)
+    assert load_model(path).subject.model.opset == opset
+    climbed(path)

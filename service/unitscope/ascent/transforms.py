@@ -26,6 +26,9 @@ SHIFT = 1 / 8
 SCALES = (0.8, 1.6)
 DEGREES = 10.0
 
+_RENAMED = 20
+"""The opset that calls GridSample's bilinear mode linear."""
+
 TRANSFORMS: Registry[Transform] = Registry("transform")
 
 
@@ -85,8 +88,9 @@ def emit_view(op: Emitter, image: Value, matrices: Value, height_px: int, width_
     flat = op.const(points.reshape(1, -1, 3), np.float32)
     grid = op.MatMul(flat, op.Transpose(matrices, perm=[0, 2, 1]))
     grid = op.Reshape(grid, [0, height_px, width_px, 2])
+    mode = "bilinear" if op.graph.opset < _RENAMED else "linear"
     sampled = op.GridSample(
-        op.Sub(image, 0.5), grid, mode="bilinear", padding_mode="zeros", align_corners=0
+        op.Sub(image, 0.5), grid, mode=mode, padding_mode="zeros", align_corners=0
     )
     return op.Add(sampled, 0.5)
 
