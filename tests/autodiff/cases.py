@@ -1,35 +1,32 @@
-"""ONNX's own node cases, and the gradient of each as a graph."""
+"""ONNX's own node cases: one operator each, with inputs and what it makes of them."""
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import defs, helper
+from onnx import TensorProto, defs, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from onnx.reference import ReferenceEvaluator
 
-from unitscope.autodiff.rules import RULES
-from unitscope.autodiff.vjp import differentiate
 from unitscope.graph.dialect import opset_of
-from unitscope.graph.emit import Emitter
-from unitscope.graph.ir import Graph, Shape, Value
-from unitscope.graph.lower import lower
-from unitscope.graph.model import load
 
 Array = np.ndarray[Any, Any]
 
-LOWERED = {"GroupNormalization", "MeanVarianceNormalization", "RMSNormalization"}
-"""Operators without a rule of their own: the gradient is that of their bodies."""
+RANDOM = {"Bernoulli"}
+"""Operators that compute something else each time."""
+
+SIZES = {("OneHot", 1)}
+"""Inputs that are of any number type, but say how large the output is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One node with inputs from ONNX's test suite, and which of its inputs is differentiated."""
 
@@ -40,8 +37,18 @@ class Case:
     index: int
 
     @property
+    def node(self) -> onnx.NodeProto:
+        return self.model.graph.node[0]
+
+    @property
     def operator(self) -> str:
-        return self.model.graph.node[0].op_type
+        return self.node.op_type
+
+    @property
+    def input(self) -> str:
+        """The name the schema gives to the differentiated input."""
+        schema = schema_of(self)
+        return str(schema.inputs[min(self.slot(self.index), len(schema.inputs) - 1)].name)
 
     @property
     def id(self) -> str:
@@ -49,7 +56,7 @@ class Case:
 
     def slot(self, index: int) -> int:
         """Where the operator takes the model's input `index`; absent operands leave gaps."""
-        return list(self.model.graph.node[0].input).index(self.model.graph.input[index].name)
+        return list(self.node.input).index(self.model.graph.input[index].name)
 
     @property
     def point(self) -> Array:
@@ -57,18 +64,43 @@ class Case:
         return np.asarray(self.inputs[self.index], np.float64)
 
 
-@dataclass(frozen=True)
-class Gradient:
-    """The case's node and its gradient: graphs of the differentiated input `x`."""
-
-    primal: onnx.ModelProto
-    score: onnx.ModelProto
-    gradient: onnx.ModelProto
-
-
+@functools.cache
 def cases() -> list[Case]:
-    """A case for every float input of every single-node case of an operator with a rule or body."""
+    """A case for every float input of every single-node case of the standard domain."""
     return [*_cases(), *_own_cases()]
+
+
+def schema_of(case: Case) -> Any:
+    """The schema of the case's operator in the case's opset."""
+    return defs.get_schema(case.operator, opset_of(case.model), "")
+
+
+def follows(case: Case, index: int) -> bool:
+    """Whether the operator takes this input in any float type, or in one (scales are float32)."""
+    schema = schema_of(case)
+    taken = case.model.graph.input[index].name in case.node.input
+    if not taken or (case.operator, case.slot(index)) in SIZES:
+        return False
+    return "(" not in schema.inputs[min(case.slot(index), len(schema.inputs) - 1)].type_str
+
+
+def is_float(array: Array) -> bool:
+    """A type in which gradients live: float16, float32, float64 or bfloat16."""
+    return array.dtype.name in ("float16", "bfloat16", "float32", "float64")
+
+
+def _cases() -> Iterator[Case]:
+    for case in _testcases():
+        nodes = case.model.graph.node
+        inputs, expected = (_arrays(items) for items in case.data_sets[0])
+        if len(nodes) != 1 or nodes[0].domain or inputs is None or expected is None:
+            continue
+        if nodes[0].op_type in RANDOM or not any(map(is_float, expected)):
+            continue
+        for index, item in enumerate(inputs):
+            found = Case(case.name, case.model, inputs, expected, index)
+            if is_float(item) and item.size and follows(found, index):
+                yield found
 
 
 @functools.cache
@@ -78,34 +110,20 @@ def _testcases() -> list[Any]:
         return list(collect_testcases(None))
 
 
-def _cases() -> Iterator[Case]:
-    operators = {*RULES, *LOWERED}
-    for case in _testcases():
-        nodes = case.model.graph.node
-        if len(nodes) != 1 or nodes[0].domain or nodes[0].op_type not in operators:
-            continue
-        inputs, expected = case.data_sets[0]
-        if not all(isinstance(item, np.ndarray | np.generic) for item in (*inputs, *expected)):
-            continue
-        operator = nodes[0].op_type
-        inputs, expected = tuple(map(np.asarray, inputs)), tuple(map(np.asarray, expected))
-        wide = [
-            is_float(item) and (item.dtype.itemsize >= 4 or operator != "Cast") for item in expected
-        ]
-        if not any(wide):  # differences of a float8 say nothing
-            continue
-        for index, item in enumerate(inputs):
-            found = Case(case.name, case.model, inputs, expected, index)
-            if is_float(item) and item.size and follows(found, index):
-                yield found
+def _arrays(items: Any) -> tuple[Array, ...] | None:
+    """The tensors of a data set, None if one is a sequence or absent."""
+    if not all(isinstance(item, np.ndarray | np.generic | TensorProto) for item in items):
+        return None
+    return tuple(
+        numpy_helper.to_array(item) if isinstance(item, TensorProto) else np.asarray(item)
+        for item in items
+    )
 
 
 def _own_cases() -> Iterator[Case]:
-    """Operators of which ONNX has no case with floats of 32 bits or more."""
+    """Operators of which ONNX has no case with floats."""
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
     wanted: list[tuple[str, dict[str, Any], tuple[Array, ...]]] = [
-        ("Cast", {"to": onnx.TensorProto.DOUBLE}, (x,)),
-        ("CastLike", {}, (x, np.ones(1, np.float32))),
         ("GlobalLpPool", {"p": 1}, (x,)),
         ("GlobalLpPool", {"p": 2}, (x,)),
         ("Trilu", {"upper": 0}, (x, np.array(1, np.int64))),
@@ -119,68 +137,13 @@ def _own_cases() -> Iterator[Case]:
             )
             for name, item in zip(names, inputs, strict=True)
         ]
-        output = helper.make_tensor_value_info(
-            "y", onnx.TensorProto.DOUBLE if operator == "Cast" else onnx.TensorProto.FLOAT, None
-        )
+        output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * x.ndim)
         graph = helper.make_graph([node], "case", infos, [output])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
         session = ort.InferenceSession(model.SerializeToString())
         results = session.run(None, dict(zip(names, inputs, strict=True)))
         name = f"own_{operator.lower()}_{'_'.join(map(str, attributes.values()))}"
         yield Case(name, model, inputs, tuple(map(np.asarray, results)), 0)
-
-
-def follows(case: Case, index: int) -> bool:
-    """Whether the schema lets this input be of any float type, or fixes it (scales are float32)."""
-    schema = defs.get_schema(case.operator, opset_of(case.model), "")
-    return "(" not in schema.inputs[min(case.slot(index), len(schema.inputs) - 1)].type_str
-
-
-def is_float(array: Array) -> bool:
-    """A type in which gradients live: float16, float32, float64 or bfloat16."""
-    return bool(array.dtype.kind == "f") or array.dtype.name == "bfloat16"
-
-
-def build(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = None) -> Gradient:
-    """The case in floats of `dtype`; `shape` (default: the point's own) may hold symbols.
-
-    The score is Σ over the outputs with a gradient of a fixed random cotangent times the output.
-    Raises ModelRejected where the rule refuses.
-    """
-    model = load(case.model)
-    op = Emitter(Graph(model.opset))
-    x = op.graph.add_input("x", dtype, case.point.shape if shape is None else shape)
-    given = {}
-    for index, declared in enumerate(model.graph.input):
-        content = case.inputs[index]
-        wide = content.astype(dtype) if is_float(content) and follows(case, index) else content
-        given[declared.name] = x if index == case.index else op.const(wide)
-    values = lower(op, model, given, keep=RULES.__contains__)
-    outputs = [values[output.name] for output in case.model.graph.output]
-    several = RULES.find(op.graph.nodes[-1]).several if op.graph.nodes else False
-    scored = [y for y in (outputs if several else outputs[:1]) if y.is_float]
-    score = _score(op, scored, case.expected, dtype)
-    one = op.const(1.0, dtype)
-    gradient = differentiate(op, output=score, wrt=x, cotangent=one, rules=RULES)
-    primal, *others = (
-        op.graph.to_model(
-            [op.emit("Identity", [y], outputs=[op.graph.fresh_name("result")])[0] for y in ys]
-        )
-        for ys in (outputs, [score], [gradient])
-    )
-    return Gradient(primal, *others)
-
-
-def _score(op: Emitter, outputs: Sequence[Value], expected: Sequence[Array], dtype: Any) -> Value:
-    rng = np.random.default_rng(0)
-    terms = []
-    for y, content in zip(outputs, expected, strict=False):
-        cotangent = op.const(
-            rng.uniform(0.5, 1.5, content.shape) * rng.choice([-1, 1], content.shape), dtype
-        )
-        wide = y if y.dtype == dtype else op.Cast(y, to=cotangent.elem_type)
-        terms.append(op.ReduceSum(op.Mul(wide, cotangent), keepdims=0))
-    return op.Sum(*terms)
 
 
 Function = Callable[[Array], list[Array]]

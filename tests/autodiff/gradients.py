@@ -75,8 +75,8 @@ def forward(case: Case, dtype: type[np.floating[Any]], shape: Shape | None = Non
         for name, content in zip(names, case.expected, strict=True)
         if name in tensors or name == names[0]
     ]
-    outputs, expected = ([pair[i] for pair in pairs] for i in (0, 1))
-    return Forward(op, x, outputs, expected, _score(op, _scored(case, pairs), dtype))
+    score = _score(op, _scored(case, pairs), dtype)
+    return Forward(op, x, [y for y, _ in pairs], [content for _, content in pairs], score)
 
 
 def _scored(case: Case, pairs: list[tuple[Value, Array]]) -> list[tuple[Value, Array]]:
@@ -93,5 +93,7 @@ def _score(op: Emitter, outputs: Sequence[tuple[Value, Array]], dtype: Any) -> V
             rng.uniform(0.5, 1.5, content.shape) * rng.choice([-1, 1], content.shape), dtype
         )
         wide = y if y.dtype == dtype else op.Cast(y, to=cotangent.elem_type)
+        if not np.isfinite(content).all():  # masked scores, divisions by zero: they do not move
+            wide = op.Where(np.isfinite(content), wide, op.const(0, dtype))
         terms.append(op.ReduceSum(op.Mul(wide, cotangent), keepdims=0))
     return op.Sum(*terms)

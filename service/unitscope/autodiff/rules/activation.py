@@ -54,7 +54,7 @@ def shrink(op: Emitter, dy: Value, y: Value, x: Value, *, lambd: float) -> Cotan
 def clip(
     op: Emitter, dy: Value, y: Value, x: Value, low: Value | None = None, high: Value | None = None
 ) -> Cotangents:
-    """dx = dy where x is between the bounds, which is where y = x
+    """dx = dy where x is between the bounds, which is where y = x; a bound has the rest of dy
 
     ReLU6 has a form of its own that keeps ONNX Runtime's blocked layout; at a bound it is 0.
     """
@@ -62,7 +62,12 @@ def clip(
     if _scalar(low) == 0 and ceiling is not None and ceiling > 0 and y.dtype.itemsize >= 4:
         headroom = op.HardSigmoid(y, alpha=-_reciprocal(ceiling), beta=1.0)
         return (op.Mul(dy, positive(op, op.Mul(y, headroom))),)
-    return (where(op, op.Equal(x, y), dy, times=dy),)
+    below = x if low is None else op.Max(x, low)
+    cut = op.Greater(below, y)
+    dhigh = where(op, cut, dy, times=dy)
+    dlow = where(op, op.And(op.Greater(below, x), op.Not(cut)), dy, times=dy)
+    dx = where(op, op.Equal(x, y), dy, times=dy)
+    return dx, *(op.ReduceSum(bound, keepdims=0) for bound in (dlow, dhigh))
 
 
 @rules.vjp("Elu")
@@ -149,16 +154,11 @@ def mish(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     return (op.Mul(dy, op.Add(t, op.Mul(x, slope))),)
 
 
-@rules.vjp("Swish")
-def swish(op: Emitter, dy: Value, y: Value, x: Value, *, alpha: float) -> Cotangents:
-    """dx = dy · (s + α y (1 − s)), s = σ(α x)"""
-    s = op.Sigmoid(op.Mul(x, alpha))
-    return (op.Mul(dy, op.Add(s, op.Mul(op.Mul(y, alpha), op.Sub(1.0, s)))),)
-
-
 @rules.vjp("Softmax")
 def softmax(op: Emitter, dy: Value, y: Value, x: Value, *, axis: int) -> Cotangents:
-    """dx = y · (dy − Σ dy · y)"""
+    """dx = y · (dy − Σ dy · y), and 0 where nothing is left to choose from and the model says so"""
+    if _is_replaced(op, y):
+        y = op.Where(op.IsNaN(y), 0.0, y)
     return (op.Mul(y, op.Sub(dy, op.ReduceSum(op.Mul(dy, y), [axis], keepdims=1))),)
 
 
@@ -166,6 +166,20 @@ def softmax(op: Emitter, dy: Value, y: Value, x: Value, *, axis: int) -> Cotange
 def log_softmax(op: Emitter, dy: Value, y: Value, x: Value, *, axis: int) -> Cotangents:
     """dx = dy − eʸ · Σ dy"""
     return (op.Sub(dy, op.Mul(op.Exp(y), op.ReduceSum(dy, [axis], keepdims=1))),)
+
+
+def _is_replaced(op: Emitter, y: Value) -> bool:
+    """Whether a Where puts something else in the place of elements of `y`.
+
+    Attention does so with rows of which everything is masked: Softmax makes them NaN.
+    """
+    same = {y}
+    for node in op.graph.nodes:
+        if any(x in same for x in node.inputs):
+            if node.op_type == "Where":
+                return True
+            same.update(z for z in node.outputs if z and node.op_type in ("Cast", "Identity"))
+    return False
 
 
 def positive(op: Emitter, y: Value) -> Value:

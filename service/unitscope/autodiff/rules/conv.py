@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
-from unitscope.autodiff.rules.windows import Ints, Window, scatter_windows, window_of
+from unitscope.autodiff.rules.windows import Ints, Window, crop_to, scatter_windows, window_of
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Dim, Value
 
@@ -19,9 +19,10 @@ def conv(
     op: Emitter, dy: Value, y: Value, x: Value, w: Value, b: Value | None = None,
     *, auto_pad: str, dilations: Ints | None, group: int, pads: Ints | None, strides: Ints | None,
 ) -> Cotangents:  # fmt: skip
-    """dx = the transposed convolution of dy with w"""
+    """dx = the transposed convolution of dy with w, dw = that of x with dy, db = Σ dy"""
     window = window_of(x, (w.shape or ())[2:], strides, dilations, pads, auto_pad)
-    return (scatter_windows(op, dy, w, window, x, group=group),)
+    dx = scatter_windows(op, dy, w, window, x, group=group)
+    return dx, _kernel_gradient(op, x, dy, w, window, group), _bias_gradient(op, dy, b)
 
 
 @rules.vjp("ConvTranspose", harmless=("kernel_shape",))
@@ -30,7 +31,7 @@ def conv_transpose(
     *, auto_pad: str, dilations: Ints | None, group: int, output_padding: Ints | None,
     output_shape: Ints | None, pads: Ints | None, strides: Ints | None,
 ) -> Cotangents:  # fmt: skip
-    """dx = the convolution of dy with w"""
+    """dx = the convolution of dy with w, dw = that of dy with x, db = Σ dy"""
     explicit = "VALID" if auto_pad == "VALID" else "NOTSET"
     window = window_of(x, (w.shape or ())[2:], strides, dilations, pads, explicit)
     if output_shape or auto_pad.startswith("SAME"):
@@ -46,7 +47,8 @@ def conv_transpose(
     size = [*range(2, x.rank)]
     if any(extra >= s for extra, s in zip(output_padding or [], window.strides, strict=False)):
         dx = op.Slice(dx, [0] * len(size), op.shape(x, start=2), size)
-    return (op.shaped(dx, x),)
+    dw = _kernel_gradient(op, dy, x, w, window, group)
+    return op.shaped(dx, x), dw, _bias_gradient(op, dy, b)
 
 
 @rules.vjp("Col2Im")
@@ -79,6 +81,39 @@ def cut(op: Emitter, dy: Value, sizes: Sequence[Dim]) -> Cotangents | None:
         return None
     blocks = np.split(kernel.const, np.cumsum(lengths)[:-1])
     return tuple(op.Conv(x, op.const(block), **node.attributes) for block in blocks)
+
+
+def _kernel_gradient(
+    op: Emitter, x: Value, dy: Value, w: Value, window: Window, group: int
+) -> Value | None:
+    """The convolution of x with dy, examples being channels; None for the kernel of a model.
+
+    Strides and dilations change places: the taps of a kernel are as far apart as its windows.
+    """
+    if w.const is not None:
+        return None
+    batch, sizes = op.shape(x, end=1), op.shape(x, start=2)
+    grouped = op.Reshape(x, op.Concat(batch, [group, -1], sizes, axis=0))
+    turned = op.Transpose(grouped, perm=[2, 1, 0, *range(3, x.rank + 1)])
+    examples = op.Reshape(turned, op.Concat(op.shape(w, 1, 2), [-1], sizes, axis=0))
+    flipped = op.Transpose(dy, perm=[1, 0, *range(2, x.rank)])
+    dw = op.Conv(
+        examples,
+        flipped,
+        group=group,
+        strides=list(window.dilations),
+        dilations=list(window.strides),
+        pads=window.pads,
+    )
+    spatial = range(2, x.rank)
+    return crop_to(op, op.Transpose(dw, perm=[1, 0, *spatial]), w, spatial)
+
+
+def _bias_gradient(op: Emitter, dy: Value, b: Value | None) -> Value | None:
+    """Σ dy over everything but the channels"""
+    if b is None or b.const is not None:
+        return None
+    return op.ReduceSum(dy, [0, *range(2, dy.rank)], keepdims=0)
 
 
 def _padded_to_output(

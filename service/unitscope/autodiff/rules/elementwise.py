@@ -72,6 +72,15 @@ def power(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     return da, db if b.dtype == a.dtype else op.Cast(db, to=b.elem_type)
 
 
+@rules.vjp("Mod")
+def mod(op: Emitter, dy: Value, y: Value, a: Value, b: Value, *, fmod: int) -> Cotangents:
+    """y = a − b · q, q = a / b without its fraction, so da = dy, db = −dy · q"""
+    ratio = op.Div(a, b)
+    whole = op.Mul(op.Sign(ratio), op.Floor(op.Abs(ratio))) if fmod else op.Floor(ratio)
+    finite = op.Where(op.Less(op.Abs(whole), math.inf), whole, 0.0)  # where y is a number
+    return dy, op.Neg(op.Mul(dy, finite))
+
+
 @rules.vjp("Neg")
 def neg(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     """dx = −dy"""
@@ -210,7 +219,7 @@ def dropout(
     """dx = dy at inference"""
     if training_mode is not None and (training_mode.const is None or training_mode.const.any()):
         raise Uncovered("training mode")
-    return (dy,)
+    return dy, None if ratio is None else op.zeros_like(ratio)
 
 
 def where(op: Emitter, condition: Value, like: Value, *, times: Value | None = None) -> Value:

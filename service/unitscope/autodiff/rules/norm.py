@@ -20,11 +20,22 @@ def batch_normalization(
     op: Emitter, dy: Value, y: Value, x: Value,
     scale: Value, b: Value, mean: Value, var: Value, *, epsilon: float, training_mode: int,
 ) -> Cotangents:  # fmt: skip
-    """dx = dy · scale / √(var + ε), a normalization of dy around zero"""
+    """dx = dy · scale / √(var + ε), a normalization of dy around zero; so is dmean, but for a sign
+
+    In training, y = scale · x̂ + b over everything but the channels.
+    """
+    over = [0, *range(2, x.rank)]
     if training_mode:
-        raise Uncovered("training_mode=1: the statistics of the batch depend on the input")
-    zero = op.zeros_like(mean)
-    return (op.BatchNormalization(dy, scale, op.zeros_like(b), zero, var, epsilon=epsilon),)
+        dx, normalized = _normalization(op, dy, x, _per_channel(op, scale, x), over, epsilon)
+        dmean, dvar = op.zeros_like(mean), op.zeros_like(var)
+    else:
+        zeros, ones = op.zeros_like(mean), op.Add(op.zeros_like(mean), 1.0)
+        dx = op.BatchNormalization(dy, scale, zeros, zeros, var, epsilon=epsilon)
+        normalized = op.BatchNormalization(x, ones, zeros, mean, var, epsilon=epsilon)
+        dmean = op.Neg(_summed(op, dx, over))
+        spread = op.Mul(op.Add(var, float(epsilon)), -2.0)
+        dvar = op.Div(_summed(op, op.Mul(dx, op.Sub(x, _per_channel(op, mean, x))), over), spread)
+    return dx, _summed(op, op.Mul(dy, normalized), over), _summed(op, dy, over), dmean, dvar
 
 
 @rules.vjp("LayerNormalization", harmless=("stash_type",))
@@ -43,8 +54,10 @@ def instance_normalization(
     op: Emitter, dy: Value, y: Value, x: Value, scale: Value, b: Value, *, epsilon: float
 ) -> Cotangents:
     """y = scale · x̂ + b over the spatial axes"""
-    per_channel = op.Reshape(scale, [1, -1, *[1] * (x.rank - 2)])
-    return (_normalization(op, dy, x, per_channel, list(range(2, x.rank)), epsilon)[0],)
+    spatial = list(range(2, x.rank))
+    dx, normalized = _normalization(op, dy, x, _per_channel(op, scale, x), spatial, epsilon)
+    over = [0, *spatial]
+    return dx, _summed(op, op.Mul(dy, normalized), over), _summed(op, dy, over)
 
 
 @rules.vjp("LRN")
@@ -97,3 +110,12 @@ def _normalization(
     g = op.Mul(dy, scale)
     across = op.Mul(normalized, mean(op.Mul(g, normalized)))
     return op.Mul(inverse, op.Sub(op.Sub(g, mean(g)), across)), normalized
+
+
+def _per_channel(op: Emitter, values: Value, like: Value) -> Value:
+    """One value for each channel of `like`, `[1, C, 1, …]`."""
+    return op.Reshape(values, [1, -1, *[1] * (like.rank - 2)])
+
+
+def _summed(op: Emitter, value: Value, over: list[int]) -> Value:
+    return op.ReduceSum(value, over, keepdims=0)

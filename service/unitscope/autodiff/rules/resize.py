@@ -44,7 +44,7 @@ def resize(
         factor = op.Concat(np.ones(3, np.float32), scale, axis=0) if scale else None
         (matrix,) = op.emit("Resize", [_identity(op, x, axis), frame, factor, target], attributes)
         dx = along(op, dx, op.Transpose(op.Squeeze(matrix, [1, 2]), perm=[1, 0]), axis)
-    return (op.shaped(dx, x),)
+    return op.shaped(dx, x), None if crops or roi is None else op.zeros_like(roi)
 
 
 def _at(op: Emitter, values: Value | None, index: int) -> Value | None:

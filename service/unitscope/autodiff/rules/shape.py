@@ -101,7 +101,11 @@ def pad(
     op: Emitter, dy: Value, y: Value, x: Value, pads: Value,
     value: Value | None = None, axes: Value | None = None, *, mode: str,
 ) -> Cotangents:  # fmt: skip
-    """dx = dy without the margins; copies in the margins give theirs to what they copied"""
+    """dx = dy without the margins; copies in the margins give theirs to what they copied
+
+    What is left in the margins is that of the value they are filled with.
+    """
+    whole = dy
     margins = _integers(pads, "pads")
     over = range(x.rank) if axes is None else _integers(axes, "axes")
     count = len(over)
@@ -109,7 +113,10 @@ def pad(
         if begin or end:
             unpadded = _crop if mode == "constant" else _fold_back
             dy = unpadded(op, dy, x, axis % x.rank, begin, end, mode)
-    return (dy,)
+    if value is None or value.const is not None:
+        return (dy,)
+    left = op.Sub(op.ReduceSum(whole, keepdims=0), op.ReduceSum(dy, keepdims=0))
+    return dy, None, op.reshape_like(left, value)
 
 
 @rules.vjp("DepthToSpace")
