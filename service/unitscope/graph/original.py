@@ -6,11 +6,28 @@ from pathlib import Path
 
 import onnx
 
+from unitscope.graph.dialect import nodes_of
+
 
 def with_output(path: Path, tensor: str) -> onnx.ModelProto:
-    """The model at `path` with the single output `tensor`; external weights stay where they are."""
+    """The model at `path` up to its tensor, which is the only output.
+
+    Weights kept beside the file stay there.
+    """
     proto = onnx.load(path, load_external_data=False)
-    declared = [value for value in proto.graph.output if value.name == tensor]
-    del proto.graph.output[:]
-    proto.graph.output.extend(declared or [onnx.ValueInfoProto(name=tensor)])
+    graph = proto.graph
+    wanted, kept = {tensor}, []
+    for node in reversed(graph.node):
+        if not wanted.isdisjoint(node.output):
+            kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            wanted.update(name for inner in (node, *_inside(node)) for name in inner.input)
+    declared = [value for value in graph.output if value.name == tensor]
+    del graph.node[:], graph.output[:]
+    graph.node.extend(kept[::-1])
+    graph.output.extend(declared or [onnx.ValueInfoProto(name=tensor)])
     return proto
+
+
+def _inside(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The nodes of the node's branches, which may use tensors around them."""
+    return [inner for attribute in node.attribute for inner in nodes_of(attribute.g)]
