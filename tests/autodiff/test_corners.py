@@ -153,7 +153,8 @@ def test_what_has_no_answer_is_refused_beside_what_has(forward: Forward, message
 def test_gathered_elements_get_their_cotangents(places: int | list[int], axis: int) -> None:
     point = np.arange(27.0).reshape(3, 3, 3)
     indices = np.array(places)
-    weight = np.random.default_rng(0).uniform(1, 2, np.take(point, indices, axis).shape)
+    shape = np.take(point, indices, axis).shape
+    weight = np.asarray(np.random.default_rng(0).uniform(1, 2, shape))
     found = gradient(
         lambda op, x: op.Mul(op.Gather(x, indices, axis=axis), weight.astype(np.float32)), point
     )

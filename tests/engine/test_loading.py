@@ -256,3 +256,35 @@ def test_a_model_that_needs_a_newer_opset_is_climbed_in_it(opset: int, tmp_path:
     path = saved(model, tmp_path, CARD)
     assert load_model(path).subject.model.opset == opset
     climbed(path)
+
+
+def test_scores_that_ignore_the_image_are_refused(tmp_path: Path) -> None:
+    model = small_classifier()
+    kept = model.graph.node[4]
+    kept.input[0] = "constant"
+    flat = helper.make_node("Shape", ["image"], ["shape"])
+    cast = helper.make_node("Cast", ["shape"], ["sizes"], to=TensorProto.FLOAT)
+    row = helper.make_node("Unsqueeze", ["sizes", "axis"], ["constant"])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "axis"))
+    nodes = [
+        flat,
+        cast,
+        row,
+        *[onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node],
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    with pytest.raises(ModelRejected, match="do not depend on the image|no output of scores"):
+        load_model(saved(model, tmp_path))
+
+
+def test_a_file_that_cannot_be_run_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    """ONNX Runtime has no convolution in double precision."""
+    model = small_classifier()
+    for tensor in model.graph.initializer:
+        content = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(content, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    with pytest.raises(ModelRejected, match="ONNX Runtime cannot run it"):
+        load_model(saved(model, tmp_path))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
-from tests.models import SIZE
+from tests.models import CLASSES, SIZE, model_of
 from unitscope.ascent.parameterizations import ImageSpec
+from unitscope.engine.loading import load_model
 from unitscope.engine.plan import Limits, check, resolve
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
@@ -81,3 +86,16 @@ def test_a_position_must_lie_in_a_map(repository: Repository, layer: str) -> Non
     request = MaximizeRequest(unit=0, layer=layer, position=(SIZE, 0))
     with pytest.raises(InvalidRequest, match="position"):
         resolve(request, repository.get("small"))
+
+
+def test_a_picture_far_longer_than_wide_is_refused(tmp_path: Path) -> None:
+    weight = np.ones((1, CLASSES), np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["output"]),
+    ]
+    onnx.save(model_of(nodes, {"weight": weight}, image=("N", 1, 1, 9000)), tmp_path / "long.onnx")
+    model = load_model(tmp_path / "long.onnx")
+    with pytest.raises(InvalidRequest, match=r"at most 8192 pixels a side, not 1×9000"):
+        resolve(MaximizeRequest(unit=0), model)

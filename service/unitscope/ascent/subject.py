@@ -108,7 +108,7 @@ def emit_subject(op: Emitter, subject: Subject, image: Value) -> Tensors:
     """
     rows = (image.static_shape or (1,))[0]
     if rows < subject.batch:
-        image = op.Concat(*[image] * (subject.batch // rows), axis=0)
+        image = op.Tile(image, [subject.batch // rows, *[1] * (image.rank - 1)])
         rows = subject.batch
     held = {name: op.const(content) for name, content in held_inputs(subject, rows).items()}
     return lower(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,23 +108,26 @@ class Executor:
             binding.bind_cpu_input(port("matrices"), matrices[None])
         for name in ("activation", "gradient_norm"):
             binding.bind_output(port(name), "cpu")
-        program.step.run_with_iobinding(binding)
+        with _typed():
+            program.step.run_with_iobinding(binding)
         ascent.current, ascent.spare = ascent.spare, ascent.current
         activation, norm = (float(value.numpy()[0]) for value in binding.get_outputs()[-2:])
         return Outcome(activation, norm)
 
     def render(self, program: Program, ascent: Ascent) -> Pixels:
         """The picture `[C, H, W]` as it stands."""
-        (picture,) = program.render.run_with_ort_values(
-            [port("picture")], {port("parameters"): ascent.current[0]}
-        )
+        with _typed():
+            (picture,) = program.render.run_with_ort_values(
+                [port("picture")], {port("parameters"): ascent.current[0]}
+            )
         return np.asarray(picture.numpy()[0])
 
     def judge(self, program: Program, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the layer's units and logits `[classes]` on a finished picture."""
-        scores, logits = program.judge.run(
-            [port("scores"), port("logits")], {port("picture"): pixels[None]}
-        )
+        with _typed():
+            scores, logits = program.judge.run(
+                [port("scores"), port("logits")], {port("picture"): pixels[None]}
+            )
         return scores[0], logits[0]
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
@@ -131,6 +135,15 @@ class Executor:
         options.intra_op_num_threads = self._threads
         options.log_severity_level = _FATAL_ONLY
         return open_session(parts, options, self._providers)
+
+
+@contextlib.contextmanager
+def _typed() -> Iterator[None]:
+    """What ONNX Runtime raises, as a refusal of the model."""
+    try:
+        yield
+    except _ORT_ERRORS as error:
+        raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
 
 
 def open_session(
@@ -146,10 +159,8 @@ def open_session(
     ]
     if contents:
         options.add_external_initializers(list(parts.weights), contents)
-    try:
+    with _typed():
         return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
-    except _ORT_ERRORS as error:
-        raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
 
 
 class Session:
@@ -166,10 +177,8 @@ class Session:
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """All outputs for `inputs` in the graph's order; raises ModelRejected where that fails."""
-        try:
+        with _typed():
             results = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
-        except _ORT_ERRORS as error:
-            raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
         return [np.asarray(result) for result in results]
 
 

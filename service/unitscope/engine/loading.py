@@ -106,8 +106,10 @@ def _analyse(subject: Subject) -> _Analysis:
         )
         for layer in catalogue(model, tensors, nodes, image, channel_axis=_channel_axis(subject))
     )
+    if logits.name not in {layer.tensor for layer in layers}:
+        raise ModelRejected(f"the scores {logits.name!r} do not depend on the image")
     if all(layer.refusal for layer in layers):
-        raise refused.get(logits) or ModelRejected("the scores do not depend on the image")
+        raise refused[logits]
     after = frozenset(value.name for value in downstream(nodes, logits) - {logits})
     shaped = replace(subject, shapes=shapes_at_one(tensors))
     return _Analysis(shaped, layers, logits.name, after)
@@ -139,15 +141,18 @@ def _takes_any_size(subject: Subject, logits: str) -> bool:
 
 
 def _treats_rows_alike(subject: Subject, logits: str) -> bool:
-    """Whether two pictures in one run give what two runs give: constants may know one row only."""
+    """Whether two pictures in one run give what two runs give: constants may know one row only.
+
+    Raises ModelRejected where ONNX Runtime cannot run even one.
+    """
     shape = (2, len(subject.card.channels), subject.card.height_px, subject.card.width_px)
     pictures = np.random.default_rng(0).random(shape, np.float32)
+    alone = Session(build_forward(subject, 1, [logits]))
+    single = [alone.run(row[None])[0][0] for row in pictures]
     try:
         (both,) = Session(build_forward(subject, 2, [logits])).run(pictures)
     except ModelRejected:
         return False
-    alone = Session(build_forward(subject, 1, [logits]))
-    single = [alone.run(row[None])[0][0] for row in pictures]
     close = both.shape[0] >= 2 and np.allclose(both[:2], single, rtol=1e-3, atol=1e-4)
     return bool(close)
 

@@ -20,6 +20,8 @@ from unitscope.graph.card import Card
 from unitscope.graph.layers import Layer
 
 MIN_IMAGE_SIZE_PX = 8
+MAX_SIDE_PX = 8192
+"""Of the longer side, which a request does not state: Fourier's basis takes its square."""
 _MAX_SEED = 2**63 - 1
 
 
@@ -112,9 +114,11 @@ def _image(request: MaximizeRequest, card: Card) -> ImageSpec:
     """A picture of the model's proportions; the request says how long its shorter side is."""
     shorter = min(card.height_px, card.width_px)
     scale = (request.image_size_px or shorter) / shorter
-    return ImageSpec(
-        len(card.channels), round(card.height_px * scale), round(card.width_px * scale)
-    )
+    height, width = round(card.height_px * scale), round(card.width_px * scale)
+    if max(height, width) > MAX_SIDE_PX:
+        expected = f"a picture of at most {MAX_SIDE_PX} pixels a side, not {height}×{width}"
+        raise InvalidRequest("image_size_px", request.image_size_px, expected)
+    return ImageSpec(len(card.channels), height, width)
 
 
 def _check_position(position: tuple[int, int] | None, layer: Layer) -> None:

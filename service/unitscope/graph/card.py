@@ -44,6 +44,10 @@ LAYOUTS = ("NCHW", "NHWC")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEFAULT_SIZE_PX = 224
+MAX_SIDE_PX = 1 << 18
+"""Enough for a row of numbers that is taken as a picture one pixel high."""
+_LARGEST = 3e38
+_MAX_LABELS_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,39 +77,43 @@ class Card:
     inferred: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("layout", "channels", "title", "license", "source"):
+            if not isinstance(given := getattr(self, name), str):
+                raise _wrong(f"input.{name}", given, "a text")
+        for name in ("height_px", "width_px"):
+            given = getattr(self, name)
+            if type(given) is not int or not 1 <= given <= MAX_SIDE_PX:
+                raise _wrong(f"input.{name}", given, f"sizes ≥ 1, at most {MAX_SIDE_PX}")
+        for given in (self.low, self.high, *self.mean, *self.std):
+            if type(given) not in (int, float) or abs(given) > _LARGEST or math.isnan(given):
+                raise _wrong("input", given, "finite numbers as low, high, mean and std")
         count = len(self.channels)
         if self.layout not in LAYOUTS:
             raise _wrong("input.layout", self.layout, f"one of {', '.join(LAYOUTS)}")
-        if min(self.height_px, self.width_px) < 1:
-            raise _wrong(
-                "input.height_px and width_px", (self.height_px, self.width_px), "sizes ≥ 1"
-            )
         if len(self.mean) != count or len(self.std) != count:
             raise _wrong("input.mean and input.std", (self.mean, self.std), f"{count} numbers each")
-        if (
-            not all(math.isfinite(v) for v in (self.low, self.high, *self.mean, *self.std))
-            or 0 in self.std
-        ):
-            raise _wrong(
-                "input", (self.low, self.high, self.mean, self.std), "finite numbers, std ≠ 0"
-            )
+        if 0 in self.std:
+            raise _wrong("input.std", self.std, "finite numbers, std ≠ 0")
 
 
 def load_card(path: Path) -> Card:
     """Read a card; raises ModelRejected naming the key that is missing or wrong."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelRejected(f"cannot read the card {path.name}: {error}") from error
-    about, given = content.get("model", {}), dict(content.get("input", {}))
+    about, given = _table(content, "model"), dict(_table(content, "input"))
     given["image"] = str(given.pop("name", ""))
     for key in ("mean", "std"):
-        given[key] = tuple(given.get(key, ()))
+        listed = given.get(key, [])
+        if not isinstance(listed, list):
+            raise _wrong(f"input.{key}", listed, "a list of numbers")
+        given[key] = tuple(listed)
     try:
         return Card(
             **given,
-            constants=content.get("constants", {}),
-            labels=_labels(content.get("labels", {}), path.parent),
+            constants=_table(content, "constants"),
+            labels=_labels(_table(content, "labels"), path.parent),
             title=str(about.get("title", "")),
             license=str(about.get("license", "")),
             source=str(about.get("source", "")),
@@ -167,14 +175,28 @@ def _size(dim: Dim) -> int:
 
 def _labels(table: Mapping[str, Any], directory: Path) -> tuple[str, ...]:
     if "names" in table:
-        return tuple(str(name) for name in table["names"])
+        names = table["names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise _wrong("labels.names", names, "a list of texts")
+        return tuple(names)
     if "file" not in table:
         return ()
     file = directory / str(table["file"])
     try:
+        if not file.resolve().is_relative_to(directory.resolve()):
+            raise ValueError("it does not lie beside the card")
+        if not file.is_file() or file.stat().st_size > _MAX_LABELS_BYTES:
+            raise ValueError(f"it is not a file of at most {_MAX_LABELS_BYTES} bytes")
         return tuple(file.read_text(encoding="utf-8").splitlines())
-    except OSError as error:
-        raise ModelRejected(f"cannot read the labels {file.name}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ModelRejected(f"cannot read the labels {file.name!r}: {error}") from error
+
+
+def _table(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = content.get(key, {})
+    if not isinstance(table, dict):
+        raise _wrong(key, table, f"a table, [{key}]")
+    return table
 
 
 def _wrong(key: str, got: object, expected: str) -> ModelRejected:

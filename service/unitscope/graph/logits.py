@@ -46,7 +46,7 @@ def _logits_of(output: Value, producers: Producers, known: Collection[Value]) ->
     before_limits = _behind(scores, _UNCHANGED | _LIMITING, producers)
     squashed = _squashed(scores, producers) or _squashed(before_limits, producers)
     if squashed is None:
-        return output if output.is_float else scores
+        return output if output.is_float or scores not in known else scores
     while squashed not in known and squashed in producers:
         before = producers[squashed].inputs[0]
         if producers[squashed].op_type not in _LIMITING or before is None:

@@ -13,7 +13,9 @@ from unitscope.autodiff.rules import (
     reduce,
     resize,
     sampling,
+    sequence,
     shape,
+    spectrum,
 )
 
 RULES = Rules(
@@ -28,5 +30,7 @@ RULES = Rules(
     gather.rules,
     resize.rules,
     sampling.rules,
+    sequence.rules,
+    spectrum.rules,
 )
 REDIRECTED = RULES.overridden(by=redirect.rules)

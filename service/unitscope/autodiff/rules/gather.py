@@ -41,6 +41,24 @@ def _run(indices: Value, length: Dim) -> tuple[int, int] | None:
     return (begin, end) if consecutive and end >= 0 else None
 
 
+@rules.vjp("Compress")
+def compress(
+    op: Emitter, dy: Value, y: Value, x: Value, condition: Value, *, axis: int | None
+) -> Cotangents:
+    """dx = dy where the condition holds, zero elsewhere"""
+    chosen = op.Reshape(op.NonZero(condition), [-1])
+    return (_added_at(op, dy, chosen, x, axis),)
+
+
+@rules.vjp("Unique")
+def unique(
+    op: Emitter, dy: Value, y: Value, x: Value, *, axis: int | None, sorted: int  # noqa: A002
+) -> Cotangents:
+    """dx = dy at the first of equals"""
+    _, first = op.emit("Unique", [x], {"axis": axis, "sorted": sorted}, outputs=2)
+    return (_added_at(op, dy, first, x, axis),)
+
+
 @rules.vjp("GatherElements")
 def gather_elements(
     op: Emitter, dy: Value, y: Value, data: Value, indices: Value, *, axis: int
@@ -97,6 +115,17 @@ def top_k(
 ) -> Cotangents:
     """dx = dy of the values, at their indices"""
     return (op.ScatterElements(op.zeros_like(x), ys[1], dys[0], axis=axis),)
+
+
+def _added_at(op: Emitter, dy: Value, places: Value, x: Value, axis: int | None) -> Value:
+    """The slices of `dy` along `axis` at `places` in zeros like `x`; its elements if it is None."""
+    if axis is None:
+        flat = op.Reshape(op.zeros_like(x), [-1])
+        dx = op.ScatterElements(flat, places, op.Reshape(dy, [-1]), axis=0, reduction="add")
+        return op.reshape_like(dx, x)
+    along = op.Reshape(places, [-1, *[1] * (x.rank - axis % x.rank - 1)])
+    rows = op.expand_like(along, dy)
+    return op.ScatterElements(op.zeros_like(x), rows, dy, axis=axis, reduction="add")
 
 
 def _only_sums(reduction: str) -> None:

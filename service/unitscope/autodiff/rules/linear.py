@@ -8,6 +8,9 @@ from unitscope.graph.ir import Value
 
 rules = Rules()
 
+_MAX_MINORS = 4
+"""The largest matrix whose cofactors are written out."""
+
 
 @rules.vjp("Gemm")
 def gemm(
@@ -40,6 +43,21 @@ def matmul(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     da = op.sum_to(op.MatMul(dy, _transposed(op, column)), row)
     db = op.sum_to(op.MatMul(_transposed(op, row), dy), column)
     return op.reshape_like(da, a), op.reshape_like(db, b)
+
+
+@rules.vjp("Det")
+def det(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
+    """dx = dy · the cofactors of x: determinants without one row and one column"""
+    size = (x.shape or ())[-1]
+    if not isinstance(size, int) or size > _MAX_MINORS:
+        raise Uncovered(f"matrices of size {size}")
+    if size == 1:
+        return (op.reshape_like(dy, x),)
+    rows = [
+        op.Concat(*(_cofactor(op, x, i, j, size) for j in range(size)), axis=-1)
+        for i in range(size)
+    ]
+    return (op.Mul(op.Unsqueeze(dy, [-2, -1]), op.Concat(*rows, axis=-2)),)
 
 
 @rules.vjp("Einsum")
@@ -83,3 +101,10 @@ def _transposed(op: Emitter, matrix: Value) -> Value:
     """The last two axes swapped; a constant is transposed here and now."""
     batch = range(matrix.rank - 2)
     return op.Transpose(matrix, perm=[*batch, matrix.rank - 1, matrix.rank - 2])
+
+
+def _cofactor(op: Emitter, x: Value, row: int, column: int, size: int) -> Value:
+    """(−1)ⁱ⁺ʲ · the determinant of x without row i and column j, `[..., 1, 1]`."""
+    rows, columns = ([i for i in range(size) if i != left] for left in (row, column))
+    minor = op.Gather(op.Gather(x, rows, axis=-2), columns, axis=-1)
+    return op.Mul(op.Unsqueeze(op.Det(minor), [-2, -1]), float((-1) ** (row + column)))

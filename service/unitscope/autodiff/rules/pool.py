@@ -32,6 +32,17 @@ def max_pool(
     return (op.reshape_like(dx, x),)
 
 
+@rules.vjp("MaxUnpool", harmless=("kernel_shape", "pads", "strides"))
+def max_unpool(
+    op: Emitter, dy: Value, y: Value, x: Value, indices: Value, output_shape: Value | None = None
+) -> Cotangents:
+    """dx = dy at the indices"""
+    if output_shape is not None:
+        raise Uncovered("an output_shape: runtimes disagree on what the indices then count")
+    dx = op.Gather(op.Reshape(dy, [-1]), op.Reshape(indices, [-1]), axis=0)
+    return (op.reshape_like(dx, x),)
+
+
 @rules.vjp("AveragePool")
 def average_pool(
     op: Emitter, dy: Value, y: Value, x: Value,

@@ -49,6 +49,27 @@ def grid_sample(
     return (op.shaped(op.Slice(image, [_FRAME] * 2, ends, [2, 3]), x),)
 
 
+@rules.vjp("AffineGrid")
+def affine_grid(
+    op: Emitter, dy: Value, y: Value, theta: Value, size: Value, *, align_corners: int
+) -> Cotangents:
+    """y = θ · (place, 1) for each place, so dθ = Σ dy · (place, 1)ᵀ"""
+    if size.const is None:
+        raise Uncovered("a size known only at run time")
+    axes = [_centres(int(length), align_corners) for length in size.const.ravel()[2:]]
+    places = [place.ravel() for place in np.meshgrid(*axes, indexing="ij")[::-1]]
+    known = np.stack([*places, np.ones_like(places[0])], axis=-1).astype(theta.dtype)
+    flat = op.Reshape(dy, [0, len(known), len(axes)])
+    return (op.MatMul(op.Transpose(flat, perm=[0, 2, 1]), known),)
+
+
+def _centres(length: int, align_corners: int) -> np.ndarray:
+    """Where the pixels of an axis lie between −1 and 1."""
+    if align_corners:
+        return np.linspace(-1, 1, length)
+    return (2 * np.arange(length) + 1) / length - 1
+
+
 def _pixel(
     op: Emitter, coordinate: Value, size: int, align_corners: int, *, clamped: bool
 ) -> tuple[Value, Value]:

@@ -140,14 +140,6 @@ def space_to_depth(
     return (op.DepthToSpace(dy, blocksize=blocksize, mode=mode),)
 
 
-@rules.vjp("CumSum")
-def cumsum(
-    op: Emitter, dy: Value, y: Value, x: Value, axis: Value, *, exclusive: int, reverse: int
-) -> Cotangents:
-    """dx = the cumulative sum of dy from the other end"""
-    return (op.CumSum(dy, axis, exclusive=exclusive, reverse=1 - reverse),)
-
-
 @rules.vjp("Trilu")
 def trilu(
     op: Emitter, dy: Value, y: Value, x: Value, k: Value | None = None, *, upper: int
