@@ -274,7 +274,7 @@ def test_scores_that_ignore_the_image_are_refused(tmp_path: Path) -> None:
     ]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    with pytest.raises(ModelRejected, match="do not depend on the image|no output of scores"):
+    with pytest.raises(ModelRejected, match=r"do not depend on the image|no output of scores"):
         load_model(saved(model, tmp_path))
 
 
