@@ -82,6 +82,8 @@ def test_values_put_in_places_count() -> None:
         ("bhc,bhc->", (2, 3, 4)),
         ("bhc,zhc->zcb", (5, 3, 1)),
         ("zbhc,bhc->zh", None),
+        ("...ij,...jk->...ik", (2, 4, 5)),
+        ("...ij,...jk", (2, 4, 5)),
     ],
 )
 def test_products_by_indices(equation: str, other: tuple[int, ...] | None) -> None:
@@ -126,10 +128,14 @@ def test_blocks_added_up_with_strides_and_dilations() -> None:
     np.testing.assert_array_equal(found[0], blocks)
 
 
-@pytest.mark.parametrize("equation", ["...ij->...ji", "bii->bi"])
-def test_equations_that_are_refused(equation: str) -> None:
-    with pytest.raises(ModelRejected, match=r"\(Einsum\).*the equation"):
-        gradient(lambda op, x: op.Einsum(x, equation=equation), np.ones((2, 3, 3)))
+@pytest.mark.parametrize("equation", ["bii->bi", "bii", "...ii->...", "iii->i"])
+def test_diagonals(equation: str) -> None:
+    side = 3
+    point = np.ones((side, side, side))
+    units = np.eye(point.size).reshape(-1, *point.shape)
+    expected = [np.einsum(equation, unit).sum() for unit in units]
+    found = gradient(lambda op, x: op.Einsum(x, equation=equation), point)
+    np.testing.assert_array_equal(found.ravel(), expected)
 
 
 @pytest.mark.parametrize(

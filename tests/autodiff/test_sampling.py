@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +29,19 @@ def test_bilinear(
     assert_transpose(x, *found)
 
 
-@pytest.mark.parametrize("refused", [{"mode": "nearest"}, {"padding_mode": "reflection"}], ids=str)
-def test_other_ways_to_sample_are_refused(refused: dict[str, Any]) -> None:
+@pytest.mark.parametrize("align_corners", [0, 1])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_every_way_to_sample(mode: str, padding_mode: str, align_corners: int) -> None:
+    x = np.random.default_rng(1).standard_normal((2, 2, 4, 7)).astype(np.float32)
+    found = gradient(
+        "GridSample", x, [np.clip(PLACES, -20, 20)], mode=mode, padding_mode=padding_mode,
+        align_corners=align_corners,
+    )  # fmt: skip
+    assert_transpose(x, *found)
+
+
+def test_an_image_of_unknown_size_is_refused() -> None:
     x = np.zeros((2, 3, 4, 7), np.float32)
-    with pytest.raises(ModelRejected, match="GridSample"):
-        gradient("GridSample", x, [PLACES], **refused)
+    with pytest.raises(ModelRejected, match=r"\(GridSample\).*size is known only at run time"):
+        gradient("GridSample", x, [PLACES], opened=(2, 3))

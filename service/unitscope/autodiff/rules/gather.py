@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.elementwise import where
 from unitscope.autodiff.rules.windows import pad_along
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Dim, Value
@@ -52,7 +55,13 @@ def compress(
 
 @rules.vjp("Unique")
 def unique(
-    op: Emitter, dy: Value, y: Value, x: Value, *, axis: int | None, sorted: int  # noqa: A002
+    op: Emitter,
+    dy: Value,
+    y: Value,
+    x: Value,
+    *,
+    axis: int | None,
+    sorted: int,  # noqa: A002
 ) -> Cotangents:
     """dx = dy at the first of equals"""
     _, first = op.emit("Unique", [x], {"axis": axis, "sorted": sorted}, outputs=2)
@@ -92,21 +101,43 @@ def scatter_elements(
     op: Emitter, dy: Value, y: Value, data: Value, indices: Value, updates: Value,
     *, axis: int, reduction: str,
 ) -> Cotangents:  # fmt: skip
-    """dupdates = dy at `indices`; ddata = dy, but 0 where it was replaced"""
-    _only_sums(reduction)
-    replaced = op.ScatterElements(dy, indices, op.zeros_like(updates), axis=axis)
-    dupdates = op.GatherElements(dy, indices, axis=axis)
-    return (dy if reduction == "add" else replaced), None, dupdates
+    """dupdates = dy at `indices`; ddata = dy, but 0 where it was replaced
+
+    Where they are multiplied or compared, `_reduced` says more.
+    """
+
+    def taken(value: Value) -> Value:
+        return op.GatherElements(value, indices, axis=axis)
+
+    def added(value: Value) -> Value:
+        zeros = op.zeros_like(data)
+        return op.ScatterElements(zeros, indices, value, axis=axis, reduction="add")
+
+    if reduction in ("none", "add"):
+        replaced = op.ScatterElements(dy, indices, op.zeros_like(updates), axis=axis)
+        return (dy if reduction == "add" else replaced), None, taken(dy)
+    return _reduced(op, dy, y, data, updates, reduction, taken, added)
 
 
 @rules.vjp("ScatterND")
 def scatter_nd(
     op: Emitter, dy: Value, y: Value, data: Value, indices: Value, updates: Value, *, reduction: str
 ) -> Cotangents:
-    """dupdates = dy at `indices`; ddata = dy, but 0 where it was replaced"""
-    _only_sums(reduction)
-    replaced = op.ScatterND(dy, indices, op.zeros_like(updates))
-    return (dy if reduction == "add" else replaced), None, op.GatherND(dy, indices)
+    """dupdates = dy at `indices`; ddata = dy, but 0 where it was replaced
+
+    Where they are multiplied or compared, `_reduced` says more.
+    """
+
+    def taken(value: Value) -> Value:
+        return op.GatherND(value, indices)
+
+    def added(value: Value) -> Value:
+        return gather_nd(op, value, value, data, indices, batch_dims=0)[0]  # type: ignore[return-value]
+
+    if reduction in ("none", "add"):
+        replaced = op.ScatterND(dy, indices, op.zeros_like(updates))
+        return (dy if reduction == "add" else replaced), None, taken(dy)
+    return _reduced(op, dy, y, data, updates, reduction, taken, added)
 
 
 @rules.vjp("TopK", several=True, harmless=("largest", "sorted"))
@@ -128,9 +159,21 @@ def _added_at(op: Emitter, dy: Value, places: Value, x: Value, axis: int | None)
     return op.ScatterElements(op.zeros_like(x), rows, dy, axis=axis, reduction="add")
 
 
-def _only_sums(reduction: str) -> None:
-    if reduction not in ("none", "add"):
-        raise Uncovered(f"reduction={reduction}")
+def _reduced(
+    op: Emitter, dy: Value, y: Value, data: Value, updates: Value, reduction: str,
+    taken: Callable[[Value], Value], added: Callable[[Value], Value],
+) -> Cotangents:  # fmt: skip
+    """mul: dy · y over the factor; max and min: dy where y is the one, shared between ties
+
+    `taken` reads a tensor like the data at the indices, `added` is its transpose.
+    """
+    if reduction == "mul":
+        share = op.Mul(dy, y)
+        return op.Div(share, data), None, op.Div(taken(share), updates)
+    own = where(op, op.Equal(data, y), dy)
+    theirs = where(op, op.Equal(updates, taken(y)), dy)
+    share = op.Div(dy, op.Add(own, added(theirs)))
+    return op.Mul(own, share), None, op.Mul(theirs, taken(share))
 
 
 def _with_batch_indices(op: Emitter, indices: Value, batch_dims: int) -> Value:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters
+
+import numpy as np
+
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
@@ -63,16 +68,17 @@ def det(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
 @rules.vjp("Einsum")
 def einsum(op: Emitter, dy: Value, y: Value, *xs: Value, equation: str) -> Cotangents:
     """dxᵢ = dy times the other factors, summed to the indices of xᵢ"""
-    terms, result = _indices(equation)
+    terms, result = _indices(equation, xs)
     dxs = []
     for i, (x, term) in enumerate(zip(xs, terms, strict=True)):
-        factors = [dy, *xs[:i], *xs[i + 1 :]]
-        indices = [result, *terms[:i], *terms[i + 1 :]]
-        kept = "".join(index for index in term if index in "".join(indices))
+        apart, diagonals = _told_apart(op, x, term)
+        factors = [dy, *xs[:i], *xs[i + 1 :], *diagonals.values()]
+        indices = [result, *terms[:i], *terms[i + 1 :], *diagonals]
+        kept = "".join(index for index in apart if index in "".join(indices))
         product = op.Einsum(*factors, equation=f"{','.join(indices)}->{kept}")
-        summed = [axis for axis, index in enumerate(term) if index not in kept]
-        apart = op.Unsqueeze(product, summed) if summed else product
-        dxs.append(apart if apart.shape == x.shape else op.Expand(apart, op.shape(x)))
+        summed = [axis for axis, index in enumerate(apart) if index not in kept]
+        spread = op.Unsqueeze(product, summed) if summed else product
+        dxs.append(spread if spread.shape == x.shape else op.Expand(spread, op.shape(x)))
     return tuple(dxs)
 
 
@@ -87,14 +93,37 @@ def along(op: Emitter, value: Value, matrix: Value, axis: int) -> Value:
     return op.Transpose(op.MatMul(op.Transpose(value, perm=swap), matrix), perm=swap)
 
 
-def _indices(equation: str) -> tuple[list[str], str]:
-    """The indices of each factor and those of the product, which may be left to convention."""
+def _indices(equation: str, xs: Sequence[Value]) -> tuple[list[str], str]:
+    """The indices of each factor and those of the product, which may be left to convention.
+
+    An ellipsis becomes indices of its own.
+    """
     left, arrow, result = equation.replace(" ", "").partition("->")
+    once = sorted(index for index in {*left} - {",", "."} if left.count(index) == 1)
+    result = result if arrow else "..." * ("." in left) + "".join(once)
+    free = [letter for letter in ascii_letters if letter not in equation]
     terms = left.split(",")
-    if "." in equation or any(len({*term}) < len(term) for term in terms):
-        raise Uncovered(f"the equation {equation!r}: an ellipsis, or an index twice in one factor")
-    once = sorted(index for index in {*left} - {","} if left.count(index) == 1)
-    return terms, result if arrow else "".join(once)
+    counts = [x.rank - len(term) + 3 for x, term in zip(xs, terms, strict=True) if "." in term]
+    if len({*counts}) > 1:
+        raise Uncovered(f"the equation {equation!r}: an ellipsis of several ranks")
+    implied = "".join(free[: max(counts, default=0)])
+    return [term.replace("...", implied) for term in terms], result.replace("...", implied)
+
+
+def _told_apart(op: Emitter, x: Value, term: str) -> tuple[str, dict[str, Value]]:
+    """`term` with an index of its own for every axis, and the identity matrices that tie them."""
+    free = iter(letter for letter in reversed(ascii_letters) if letter not in term)
+    apart, diagonals = "", {}
+    for axis, index in enumerate(term):
+        if index in apart:
+            size = (x.shape or ())[axis]
+            if not isinstance(size, int):
+                raise Uncovered("the diagonal of a matrix whose size is known only at run time")
+            other = next(free)
+            diagonals[index + other] = op.const(np.eye(size, dtype=x.dtype))
+            index = other
+        apart += index
+    return apart, diagonals
 
 
 def _transposed(op: Emitter, matrix: Value) -> Value:

@@ -23,8 +23,9 @@ def resize(
     nearest_mode: str,
 ) -> Cotangents:  # fmt: skip
     """y = x · Mᵀ along each axis, so dx = dy · M; M is the identity matrix, resized the same way"""
-    if keep_aspect_ratio_policy != "stretch":
-        raise Uncovered(f"keep_aspect_ratio_policy={keep_aspect_ratio_policy}")
+    if keep_aspect_ratio_policy != "stretch" and sizes is not None:
+        scales = _one_factor(op, x, y, sizes, axes, keep_aspect_ratio_policy)
+        sizes = None
     crops = coordinate_transformation_mode == "tf_crop_and_resize"
     attributes = {
         "antialias": antialias, "coordinate_transformation_mode": coordinate_transformation_mode,
@@ -45,6 +46,22 @@ def resize(
         (matrix,) = op.emit("Resize", [_identity(op, x, axis), frame, factor, target], attributes)
         dx = along(op, dx, op.Transpose(op.Squeeze(matrix, [1, 2]), perm=[1, 0]), axis)
     return op.shaped(dx, x), None if crops or roi is None else op.zeros_like(roi)
+
+
+def _one_factor(
+    op: Emitter, x: Value, y: Value, sizes: Value, axes: Ints | None, policy: str
+) -> Value:
+    """The factor that fits every axis into `sizes` (or around them), once for each."""
+    given, result = x.static_shape, y.static_shape
+    if sizes.const is None or given is None or result is None:
+        raise Uncovered(f"keep_aspect_ratio_policy={policy} over sizes known only at run time")
+    listed = [axis % x.rank for axis in axes] if axes else list(range(x.rank))
+    before, after = ([shape[i] for i in listed] for shape in (given, result))
+    factors = sizes.const.astype(np.float32) / np.array(before, np.float32)
+    factor = factors.min() if policy == "not_larger" else factors.max()
+    if [int(n * factor) for n in before] != after:
+        raise Uncovered(f"keep_aspect_ratio_policy={policy} that rounds a size up")
+    return op.const(np.full(len(listed), factor))
 
 
 def _at(op: Emitter, values: Value | None, index: int) -> Value | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from unitscope.autodiff.rule import Cotangents, Rules, Uncovered
+from unitscope.autodiff.rules.taps import Axis, Tap, combinations, combined, taps
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 
@@ -22,12 +25,53 @@ def grid_sample(
     op: Emitter, dy: Value, y: Value, x: Value, grid: Value,
     *, mode: str, padding_mode: str, align_corners: int,
 ) -> Cotangents:  # fmt: skip
-    """dx = dy given to the four pixels around each place, by their weights"""
-    if mode not in ("bilinear", "linear") or padding_mode == "reflection" or x.rank != 4:
-        raise Uncovered(f"mode {mode}, padding {padding_mode}, {x.rank - 2} dimensions")
-    channels, height, width = (x.shape or ())[1:]
-    if not isinstance(height, int) or not isinstance(width, int):
+    """dx = dy given to the pixels around each place by their shares; dgrid = Σ dy · x · d share"""
+    sizes = (x.shape or ())[2:]
+    if not all(isinstance(size, int) for size in sizes):
         raise Uncovered("an image whose size is known only at run time")
+    method = mode.removeprefix("bi")
+    axes = [Axis(int(size), method, padding_mode, bool(align_corners)) for size in sizes]
+    dx, dgrid = _through_taps(op, dy, x, grid, axes)
+    if method == "linear" and padding_mode != "reflection" and x.rank == 4:
+        dx = _from_four_pixels(op, dy, x, grid, padding_mode, align_corners)
+    return dx, dgrid
+
+
+def _through_taps(
+    op: Emitter, dy: Value, x: Value, grid: Value, axes: Sequence[Axis]
+) -> tuple[Value, Value]:
+    """Both cotangents, one element of those around each place at a time."""
+    count = len(axes)
+    flat, image = op.Reshape(dy, [0, 0, -1]), op.Reshape(x, [0, 0, -1])
+    places = op.Reshape(grid, [0, -1, count])
+    coordinates = op.Transpose(places, perm=[0, 2, 1])
+    read = [
+        taps(op, op.Slice(coordinates, [count - 1 - i], [count - i], [1]), axis)
+        for i, axis in enumerate(axes)
+    ]
+    total, slopes = op.zeros_like(image), [op.const(0, x.dtype)] * count
+    for chosen in combinations(read):
+        position, share = combined(op, chosen, [axis.size for axis in axes])
+        position = op.expand_like(position, flat)
+        given = op.Mul(flat, share)
+        total = op.ScatterElements(total, position, given, axis=2, reduction="add")
+        pulled = op.Mul(flat, op.GatherElements(image, position, axis=2))
+        along = op.ReduceSum(pulled, [1], keepdims=1)
+        for i in range(count):
+            moved = [Tap(t.index, t.slope if i == j else t.share, t.slope)
+                     for j, t in enumerate(chosen)]  # fmt: skip
+            _, slope = combined(op, moved, [axis.size for axis in axes])
+            slopes[i] = op.Add(slopes[i], op.Mul(along, slope))
+    dgrid = op.Transpose(op.Concat(*slopes[::-1], axis=1), perm=[0, 2, 1])
+    return op.reshape_like(total, x), op.reshape_like(dgrid, grid)
+
+
+def _from_four_pixels(
+    op: Emitter, dy: Value, x: Value, grid: Value, padding_mode: str, align_corners: int
+) -> Value:
+    """dx of bilinear sampling in half the time: in a frame nothing need be masked."""
+    height, width = (int(size) for size in (x.shape or ())[2:])
+    channels = (x.shape or ())[1]
     columns, rows = op.emit("Split", [grid, [1, 1]], {"axis": 3}, outputs=2)
     clamped = padding_mode == "border"
     row, row_share = _pixel(op, rows, height, align_corners, clamped=clamped)
@@ -46,7 +90,7 @@ def grid_sample(
     ]
     image = op.Reshape(op.Concat(*framed, axis=1), [0, 0, height + 2 * _FRAME, stride])
     ends = [_FRAME + height, _FRAME + width]
-    return (op.shaped(op.Slice(image, [_FRAME] * 2, ends, [2, 3]), x),)
+    return op.shaped(op.Slice(image, [_FRAME] * 2, ends, [2, 3]), x)
 
 
 @rules.vjp("AffineGrid")

@@ -15,12 +15,15 @@ from unitscope.graph.ir import Value
 
 rules = Rules()
 
-rules.zero("ConstantOfShape", "EyeLike", "Shape", "Size")
+rules.zero("ConstantOfShape", "EyeLike", "MelWeightMatrix", "Shape", "Size")
 
 _END = np.iinfo(np.int32).max
 
 
-@rules.vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", harmless=("allowzero", "axis"))
+@rules.vjp(
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "OptionalGetElement",
+    harmless=("allowzero", "axis"),
+)  # fmt: skip
 def reshape(op: Emitter, dy: Value, y: Value, x: Value, *_: Value | None) -> Cotangents:
     """dx = dy in the shape of x"""
     return (op.reshape_like(dy, x),)

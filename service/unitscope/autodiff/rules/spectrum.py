@@ -51,6 +51,7 @@ def _transform(
     """The transform of every unit vector: `[length · parts, count · results]`."""
     units = np.eye(length * parts).reshape(-1, length, parts)
     signal = units[..., 0] + (1j * units[..., 1] if parts == 2 else 0)
+    rows: np.ndarray
     if inverse and onesided:
         rows = np.fft.irfft(signal, n=samples)
     elif inverse:

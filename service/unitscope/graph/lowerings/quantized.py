@@ -57,7 +57,8 @@ def grid_of(
     block_size: int = 0,
 ) -> Grid:
     """The grid of `tensor`; `axis` and `block_size` as QuantizeLinear defines them."""
-    dtype = tensor.dtype if tensor.is_float else scale.dtype
+    carried = tensor.is_float and tensor.dtype.itemsize > 1  # 8 bits are no type to compute in
+    dtype = tensor.dtype if carried else scale.dtype
     scales = _constant(scale, "scale").astype(dtype)
     zeros = np.zeros((), dtype)
     if zero_point is not None:
@@ -150,6 +151,12 @@ def dequantize_linear(
     *, axis: int = 1, block_size: int = 0,
 ) -> Value:  # fmt: skip
     """y = (x − z) · s"""
+    if x_scale.const is None and x.const is not None:
+        plain = op.const(np.ones((), x_scale.dtype))
+        numbers = op.const(x.const.astype(x_scale.dtype))
+        grid = grid_of(numbers, plain, x_zero_point, axis=axis, block_size=block_size)
+        whole = dequantize(op, numbers, grid)
+        return op.Mul(whole, _spread_value(op, x_scale, whole, axis, block_size))
     return dequantize(op, x, grid_of(x, x_scale, x_zero_point, axis=axis, block_size=block_size))
 
 
@@ -163,6 +170,17 @@ def _constant(parameter: Value, what: str) -> np.ndarray:
     if parameter.const is None:
         raise Uncovered(f"a {what} that is computed at run time ({parameter.name!r})")
     return parameter.const
+
+
+def _spread_value(op: Emitter, scale: Value, like: Value, axis: int, block_size: int) -> Value:
+    """What `_spread` does, of a scale that is computed at run time."""
+    if scale.static_shape in ((), (1,)):
+        return scale
+    axis %= like.rank
+    if not block_size:
+        return op.Reshape(scale, [-1, *[1] * (like.rank - axis - 1)])
+    blocks = np.arange(int((like.shape or ())[axis])) // block_size
+    return op.Gather(scale, blocks, axis=axis)
 
 
 def _spread(parameter: np.ndarray, tensor: Value, axis: int, block_size: int) -> np.ndarray:
