@@ -29,6 +29,8 @@ APART = {
 SIZES = {("OneHot", 1)}
 """Inputs that are of any number type, but say how large the output is."""
 
+_OWN = "own_"
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -57,6 +59,11 @@ class Case:
     @property
     def id(self) -> str:
         return f"{self.name}-{self.model.graph.input[self.index].name}"
+
+    @property
+    def is_own(self) -> bool:
+        """True if it is not one of ONNX's."""
+        return self.name.startswith(_OWN)
 
     def slot(self, index: int) -> int:
         """Where the operator takes the model's input `index`; absent operands leave gaps."""
@@ -147,7 +154,7 @@ def _own_cases() -> Iterator[Case]:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
         session = ort.InferenceSession(model.SerializeToString())
         results = session.run(None, dict(zip(names, inputs, strict=True)))
-        name = f"own_{operator.lower()}_{'_'.join(map(str, attributes.values()))}"
+        name = f"{_OWN}{operator.lower()}_{'_'.join(map(str, attributes.values()))}"
         yield Case(name, model, inputs, tuple(map(np.asarray, results)), 0)
 
 

@@ -54,8 +54,10 @@ def matmul(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
 def det(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     """dx = dy · the cofactors of x: determinants without one row and one column"""
     size = (x.shape or ())[-1]
-    if not isinstance(size, int) or size > _MAX_MINORS:
-        raise Uncovered(f"matrices of size {size}")
+    if not isinstance(size, int):
+        raise Uncovered("matrices whose size is known only at run time")
+    if size > _MAX_MINORS:
+        raise Uncovered(f"matrices of {size} rows, more than {_MAX_MINORS}")
     if size == 1:
         return (op.reshape_like(dy, x),)
     rows = [
