@@ -29,7 +29,7 @@ def agrees_with_differences(
 def directions(point: Array) -> list[Array]:
     """Some axes, then one direction that moves every element at once."""
     rng = np.random.default_rng(0)
-    axes = rng.permutation(point.size)[: PROBES if point.size < 10_000 else 1]
+    axes = rng.permutation(point.size)[: PROBES if point.size < 2_000 else 2]
     units = [np.eye(1, point.size, axis, point.dtype).reshape(point.shape) for axis in axes]
     return [*units, rng.choice([-1, 1], point.shape).astype(point.dtype)]
 
