@@ -144,3 +144,18 @@ def test_check_fails_on_what_it_cannot_prove(
     assert status == 1 and printed.rstrip().endswith("no gradient arrives")
     status, printed, said = run(monkeypatch, capsys, "check", tmp_path / "absent.onnx")
     assert status == 2 and printed == "" and "absent.onnx" in said
+
+
+def test_brackets_in_a_sentence_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small_classifier()
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, ["N", 1])
+    )
+    onnx.save(model, tmp_path / "two.onnx")
+    status, _, said = run(monkeypatch, capsys, "check", tmp_path / "two.onnx")
+    assert status == 2 and "under [input] in a card" in said and "[constants]" in said
+    monkeypatch.setenv("COLUMNS", "400")
+    status, printed, _ = run(monkeypatch, capsys, "models", "--models", tmp_path)
+    assert status == 0 and "[constants]" in printed

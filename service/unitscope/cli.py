@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -107,7 +108,7 @@ def maximize_command(
     if as_json:
         typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
     else:
-        _screen.print(_summary(result, out))
+        _screen.print(escape(_summary(result, out)))
 
 
 @app.command()
@@ -227,7 +228,7 @@ def main() -> None:
     try:
         app()
     except UnitscopeError as error:
-        _screen.print(f"[red]error:[/] {error}", highlight=False)
+        _screen.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(_MISTAKE)
 
 
@@ -257,7 +258,7 @@ def _print_rows(columns: tuple[str, ...], rows: Iterable[dict[str, Any]], as_jso
 
 
 def _cell(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return "×".join(map(str, value)) if isinstance(value, tuple) else escape(str(value))
 
 
 def _summary(result: Maximization, out: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from unitscope.engine.checkup import Checkup
@@ -16,12 +17,12 @@ def print_checkup(checkup: Checkup, out: Console) -> None:
     """One line for each thing that was found, the verdict last."""
     table = Table(show_header=False, box=None)
     for name, text in _rows(checkup):
-        table.add_row(f"[bold]{name}[/]", text)
+        table.add_row(f"[bold]{name}[/]", escape(text))
     out.print(table)
     if checkup.preprocessing.candidates:
         out.print(_candidates(checkup.preprocessing))
     for remark in checkup.preprocessing.remarks:
-        out.print(f"[yellow]note:[/] {remark}", highlight=False)
+        out.print(f"[yellow]note:[/] {escape(remark)}", highlight=False)
     colour = "green" if checkup.verdict == "proven" else "red"
     out.print(f"[{colour}]{checkup.verdict}[/]")
 
