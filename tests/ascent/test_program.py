@@ -18,9 +18,8 @@ from unitscope.ascent.program import (
     build_judge,
     build_render,
     build_step,
-    port,
 )
-from unitscope.ascent.subject import subject_of
+from unitscope.ascent.subject import port, subject_of
 from unitscope.ascent.transforms import draw
 from unitscope.engine.executor import open_session
 from unitscope.graph.card import infer_card

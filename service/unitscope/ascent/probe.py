@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unitscope.ascent.preprocessing import emit_preprocessing
-from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit
+from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit, port
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import active_values, differentiate
 from unitscope.graph.ir import Node, Parts, Value, needed
@@ -52,12 +52,12 @@ def build_probe(subject: Subject, tensor: str, rows: int = 1) -> Probe:
     op = emitter_for(subject.model)
     card = subject.card
     shape = (rows, len(card.channels), card.height_px, card.width_px)
-    picture = op.graph.add_input("unitscope/picture", np.float32, shape)
+    picture = op.graph.add_input(port("picture"), np.float32, shape)
     fed = fit(op, subject, emit_preprocessing(op, picture, card))
     begun = len(op.graph.nodes)
     layer = first_rows(op, emit_subject(op, subject, fed)[tensor], rows)
     nodes = list(op.graph.nodes)
-    cotangent = op.graph.add_input("unitscope/cotangent", layer.dtype, layer.shape or ())
+    cotangent = op.graph.add_input(port("cotangent"), layer.dtype, layer.shape or ())
     gradient = differentiate(op, output=layer, wrt=picture, cotangent=cotangent, rules=RULES)
     active = active_values(nodes, picture, RULES)
     used = needed(nodes[begun:], [layer])

@@ -16,7 +16,7 @@ from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.preprocessing import emit_preprocessing
-from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit
+from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit, port
 from unitscope.ascent.transforms import emit_view
 from unitscope.autodiff.rules import REDIRECTED, RULES
 from unitscope.autodiff.vjp import differentiate
@@ -27,11 +27,6 @@ from unitscope.graph.lower import emitter_for
 
 _SMALLEST_NORM = 1e-30
 """Gradients below count as zero; the largest image's √size divided by it is still finite."""
-
-
-def port(name: str) -> str:
-    """The name of a program's input or output; no tensor of a model is called so."""
-    return f"unitscope/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

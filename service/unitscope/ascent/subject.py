@@ -23,6 +23,11 @@ from unitscope.graph.rebatch import Shapes
 from unitscope.graph.tensors import Tensors
 
 
+def port(name: str) -> str:
+    """The name of a program's input or output; no tensor of a model is called so."""
+    return f"unitscope/{name}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
     """A model with its card.
@@ -89,7 +94,7 @@ def build_forward(subject: Subject, rows: int, names: Sequence[str]) -> Parts:
     op = emitter_for(subject.model)
     card = subject.card
     shape = (rows, len(card.channels), card.height_px, card.width_px)
-    picture = op.graph.add_input("unitscope/picture", np.float32, shape)
+    picture = op.graph.add_input(port("picture"), np.float32, shape)
     tensors = emit_subject(op, subject, fit(op, subject, emit_preprocessing(op, picture, card)))
     return op.graph.to_parts([tensors[name] for name in names])
 

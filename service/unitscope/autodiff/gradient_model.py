@@ -10,7 +10,7 @@ from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.errors import ModelRejected
 from unitscope.graph.inputs import computed_type, declared_shape, declared_type, image_input
-from unitscope.graph.ir import Graph, Parts, Value, save_parts
+from unitscope.graph.ir import Graph, Value, needed, save_parts
 from unitscope.graph.layers import catalogue, find_layer
 from unitscope.graph.logits import find_logits
 from unitscope.graph.lower import emitter_for, lower
@@ -39,7 +39,7 @@ def gradient_model(
     an unknown layer.
     """
     graph, outputs = _emitted(model, layer, image)
-    if _is_too_large(graph.to_parts(outputs)):
+    if _is_too_large(graph, outputs):
         raise ModelRejected("the weights exceed 2 GB, write the model with save_gradient_model")
     return graph.to_model(outputs)
 
@@ -52,15 +52,15 @@ def save_gradient_model(
     Weights beyond 2 GB in all, which no ONNX file holds, go to ``path + ".data"``.
     """
     graph, outputs = _emitted(model, layer, image)
-    parts = graph.to_parts(outputs)
-    if _is_too_large(parts):
-        save_parts(parts, path)
+    if _is_too_large(graph, outputs):
+        save_parts(graph.to_parts(outputs), path)
     else:
         onnx.save(graph.to_model(outputs), path)
 
 
-def _is_too_large(parts: Parts) -> bool:
-    return sum(weight.nbytes for weight in parts.weights.values()) > _MAX_FILE_BYTES
+def _is_too_large(graph: Graph, outputs: list[Value]) -> bool:
+    used = {x for node in needed(graph.nodes, outputs) for x in node.inputs if x is not None}
+    return sum(x.const.nbytes for x in used if x.const is not None) > _MAX_FILE_BYTES
 
 
 def _emitted(model: ModelSource, layer: str | None, image: str) -> tuple[Graph, list[Value]]:

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from unitscope.errors import ModelRejected
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Node, Value
-from unitscope.graph.signature import Signature, Uncovered
+from unitscope.graph.signature import MISFITS, Signature, Uncovered
 from unitscope.registry import Registry
 
 __all__ = ["Cotangents", "Rule", "RuleFunction", "Rules", "Uncovered", "refuse"]
 
 Cotangents = tuple[Value | None, ...]
 RuleFunction = Callable[..., Cotangents]
-_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Rule:
             return self.function(op, dy, y, *node.inputs, **attributes)
         except Uncovered as case:
             raise refuse(node, f"no gradient for {case}") from case
-        except _MISFITS as misfit:  # ONNX's checker and inference let much nonsense through
+        except MISFITS as misfit:  # ONNX's checker and inference let much nonsense through
             raise refuse(node, f"it does not fit its operator: {misfit}") from misfit
 
 

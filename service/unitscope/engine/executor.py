@@ -12,8 +12,8 @@ import onnxruntime as ort
 from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step, port
-from unitscope.ascent.subject import Subject, held_inputs
+from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step
+from unitscope.ascent.subject import Subject, held_inputs, port
 from unitscope.engine.picture import Pixels
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts

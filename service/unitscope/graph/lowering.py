@@ -15,7 +15,7 @@ from typing import Any
 
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
-from unitscope.graph.signature import Signature, Uncovered
+from unitscope.graph.signature import MISFITS, Signature, Uncovered
 from unitscope.registry import Registry
 
 MICROSOFT = "com.microsoft"
@@ -25,11 +25,6 @@ MACHINE_LEARNING = "ai.onnx.ml"
 
 Results = Value | tuple[Value | None, ...]
 LoweringFunction = Callable[..., Results]
-
-_MISFITS = (
-    ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError
-)  # fmt: skip
-"""What Python raises where an input or an attribute is missing or of another kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class Lowering:
         )
         try:
             results = self.function(op, *inputs, **bound)
-        except _MISFITS as misfit:  # ONNX's checker does not know operators of other domains
+        except MISFITS as misfit:  # ONNX's checker does not know operators of other domains
             raise Uncovered(f"a node that does not fit its operator: {misfit}") from misfit
         return results if isinstance(results, tuple) else (results,)
 

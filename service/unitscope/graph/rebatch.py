@@ -116,6 +116,8 @@ def _concatenated(
     ((axis, count),) = rows
     wide: list[Value | None] = []
     for x in inputs:
-        single = x is not None and x.const is not None and x.const.shape[axis] == 1
-        wide.append(op.const(np.repeat(x.const, count, axis)) if x and single else x)  # type: ignore[arg-type]
+        if x is not None and x.const is not None and x.const.shape[axis] == 1:
+            wide.append(op.const(np.repeat(x.const, count, axis)))
+        else:
+            wide.append(x)
     return wide

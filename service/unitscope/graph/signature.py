@@ -15,6 +15,14 @@ from typing import Any
 from onnx import defs, helper
 
 
+MISFITS = (
+    ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError
+)  # fmt: skip
+"""What Python raises in a function about an operator whose node is nonsense: an input or an
+attribute is missing or of another kind.
+"""
+
+
 class Uncovered(Exception):
     """Raised for a case that a function knows and does not cover; the refusal names the node."""
 
