@@ -14,7 +14,6 @@ from typing import Any
 
 from onnx import defs, helper
 
-
 MISFITS = (
     ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError
 )  # fmt: skip
