@@ -26,9 +26,6 @@ _BATCHES = (1, 2)
 _LARGEST = 224
 _SIZES = {"inception_v3": 299}
 """Sizes of pictures: timm's default up to the largest, torchvision's largest but for these."""
-_MANY, _MODEST = 40_000_000, 112
-"""Parameters from which a model of torchvision is compared on a picture of a modest size, if it
-takes one: every larger picture has a kink somewhere, and takes minutes."""
 
 
 def build(library: str, name: str) -> tuple[Any, list[int]]:
@@ -37,18 +34,16 @@ def build(library: str, name: str) -> tuple[Any, list[int]]:
     if library == "torchvision":
         module = importlib.import_module("torchvision").models.get_model(name, weights=None)
         shape = [3, *[_SIZES.get(name, _LARGEST)] * 2]
-        if sum(weight.numel() for weight in module.parameters()) > _MANY:
-            shape = _small(module, shape, _MODEST)
     else:
         module = importlib.import_module("timm").create_model(name, exportable=True)
-        shape = _small(module, list(module.pretrained_cfg["input_size"]), _LARGEST)
+        shape = _small(module, list(module.pretrained_cfg["input_size"]))
     _reveal(module, shape)
     return module.eval(), shape
 
 
-def _small(module: Any, shape: list[int], largest: int) -> list[int]:
-    """The shape of a picture with sides of at most `largest`, if the module takes it."""
-    smaller = [shape[0], *(min(size, largest) for size in shape[1:])]
+def _small(module: Any, shape: list[int]) -> list[int]:
+    """The shape of a picture no larger than need be, if the module takes it."""
+    smaller = [shape[0], *(min(size, _LARGEST) for size in shape[1:])]
     with contextlib.suppress(Exception), torch.no_grad():
         module.eval()(torch.zeros(1, *smaller))
         return smaller
