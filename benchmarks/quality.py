@@ -3,10 +3,11 @@
 For each class, the default picture of its logit; then each judge's rank of the class on the
 finished PNG, scaled to the judge's size. No judge has any part in the ascent.
 
-    python -m benchmarks.quality ../shared/models [--classes first|second] [--set NAME=VALUE …]
+    python -m benchmarks.quality ../shared/models [--classes first] [--set NAME=VALUE …]
 
 `first` are twenty classes that a published figure exists for (Lucent 0.1.8 at its defaults: 8 of
-20 in EfficientNet-Lite0's top 5, 27 s a picture); `second` are twenty others. `--set` passes
+20 in EfficientNet-Lite0's top 5, 27 s a picture); `second` are twenty others; by `tuning`
+defaults were chosen. `--set` passes
 options of `unitscope.maximize`, for example steps=64.
 """
 
@@ -37,6 +38,10 @@ CLASSES = {
         9, 33, 84, 105, 145, 162, 235, 277, 309, 323,
         350, 402, 430, 468, 496, 562, 638, 701, 859, 937,
     ),
+    "tuning": (
+        347, 889, 451, 183, 861, 915, 252, 276, 218, 672,
+        332, 787, 586, 806, 452, 53, 819, 894, 176, 16,
+    ),
 }  # fmt: skip
 JUDGES = {"efficientnet_lite0": 224, "efficientnet_lite1_legacy_export": 240}
 """Files, and the side of the picture each takes as (RGB − 127) / 128."""
@@ -51,13 +56,18 @@ class Judge:
         self.session = ort.InferenceSession(path)
         self.side = side
 
-    def rank(self, picture: bytes, unit: int) -> int:
-        """1 where no other class is more likely."""
+    def judge(self, picture: bytes, unit: int) -> dict[str, float]:
+        """Its rank, 1 where no other class is more likely, and the logarithm of its probability."""
         with Image.open(io.BytesIO(picture)) as image:
             scaled = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC)
         fed = (np.moveaxis(np.asarray(scaled, np.float32), -1, 0)[None] - 127) / 128
         (scores,) = self.session.run(None, {self.session.get_inputs()[0].name: fed})
-        return 1 + int(np.sum(scores[0] > scores[0][unit]))
+        logits = scores[0].astype(np.float64) - scores[0].max()
+        log_probability = logits[unit] - np.log(np.exp(logits).sum())
+        return {
+            "rank": 1 + int(np.sum(logits > logits[unit])),
+            "log_probability": round(float(log_probability), 3),
+        }
 
 
 def main() -> None:
@@ -85,7 +95,7 @@ def main() -> None:
 def judged(
     engine: Engine, judges: dict[str, Judge], unit: int, options: dict[str, Any], out: Path | None
 ) -> dict[str, Any]:
-    """One picture: the time it took, its clean activation, and each judge's rank."""
+    """One picture: the time it took, its clean activation, and what each judge sees."""
     begun = time.perf_counter()
     *_, result = engine.submit(MaximizeRequest(unit=unit, **options)).events()
     seconds = time.perf_counter() - begun
@@ -98,7 +108,7 @@ def judged(
         "label": result.metrics.label,
         "seconds": round(seconds, 2),
         "activation": round(result.metrics.activation_end, 1),
-        **{name: judge.rank(result.image, unit) for name, judge in judges.items()},
+        **{name: judge.judge(result.image, unit) for name, judge in judges.items()},
     }
 
 
@@ -106,8 +116,12 @@ def counts(rows: list[dict[str, Any]], judges: dict[str, Judge]) -> dict[str, An
     """How many of the classes each judge has first, and among its first five."""
     found: dict[str, Any] = {"seconds": round(float(np.mean([row["seconds"] for row in rows])), 2)}
     for name in judges:
-        ranks = np.array([row[name] for row in rows])
-        found[name] = {"top1": int(np.sum(ranks == 1)), "top5": int(np.sum(ranks <= 5))}
+        ranks = np.array([row[name]["rank"] for row in rows])
+        found[name] = {
+            "top1": int(np.sum(ranks == 1)),
+            "top5": int(np.sum(ranks <= 5)),
+            "log_probability": round(np.mean([row[name]["log_probability"] for row in rows]), 3),
+        }
     return found | {"of": len(rows)}
 
 

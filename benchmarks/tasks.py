@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Task
+from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.objectives import one_hot
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS
 from unitscope.ascent.probe import build_probe
-from unitscope.ascent.transforms import TRANSFORMS, draw
 from unitscope.engine.executor import Ascent, Executor, FileSession, Session
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.plan import resolve
@@ -42,16 +41,14 @@ def step_task(model: LoadedModel) -> Task:
     """A whole ascent step to the logits: image, transforms, preprocessing, optimizer, Python."""
     plan = resolve(MaximizeRequest(unit=0), model)
     executor = Executor()
-    program = executor.compile(plan.spec)
-    image = plan.spec.image
-    parameters = PARAMETERIZATIONS[plan.spec.parameterization].initial(0, image)
-    ascent = Ascent(program, parameters, one_hot(plan.layer, 0, None), plan.learning_rate)
+    spec = plan.stages[-1].spec
+    program = executor.compile(spec)
+    parameters = plan.recipe.start.draw(0, spec.parameterization, spec.image)
+    weights = [one_hot(plan.layer, 0, None)]
+    ascent = Ascent(program, parameters, fixed_inputs(spec, plan.recipe, weights, None))
 
     def step() -> object:
-        matrices = draw(
-            tuple(TRANSFORMS), seed=0, step=1, height_px=image.height_px, width_px=image.width_px
-        )
-        return executor.step(program, ascent, 1, matrices)
+        return executor.step(program, ascent, step_inputs(spec, plan.recipe, seed=0, step=1))
 
     return step
 

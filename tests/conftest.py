@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.models import CARD, small_classifier
+from tests.models import CARD, perceptron, small_classifier
 from tests.rpc.live import LiveServer, live_server
 from unitscope.client import Client
 from unitscope.engine.engine import Engine
@@ -25,6 +25,7 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(small_classifier(channels=1), directory / "grey.onnx")
     onnx.save(small_classifier(layout="NHWC", batch=1), directory / "nhwc.onnx")
     onnx.save(small_classifier(channels=13), directory / "bands.onnx")
+    onnx.save(perceptron(), directory / "perceptron.onnx")
     onnx.save(small_classifier(relus="asleep"), directory / "asleep.onnx")
     onnx.save(small_classifier(relus="dead"), directory / "dead.onnx")
     (directory / "text.onnx").write_text("not a model")

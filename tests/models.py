@@ -91,6 +91,23 @@ def small_classifier(
     return model_of([turn, *nodes], weights, image=(batch, SIZE, SIZE, channels))
 
 
+def perceptron() -> onnx.ModelProto:
+    """One hidden layer of sigmoids over the picture as a row of numbers, as Erhan et al. had it."""
+    rng = np.random.default_rng(0)
+    size = 3 * SIZE * SIZE
+    weights = {
+        "hidden.weight": rng.standard_normal((size, 6)).astype(np.float32) / size**0.5,
+        "out.weight": rng.standard_normal((6, CLASSES)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "hidden.weight"], ["summed"]),
+        helper.make_node("Sigmoid", ["summed"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "out.weight"], ["output"]),
+    ]
+    return model_of(nodes, weights)
+
+
 def halved(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
     """The model in half precision, its picture cast there and back and there again."""
     dtype = helper.tensor_dtype_to_np_dtype(half)

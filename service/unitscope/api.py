@@ -15,11 +15,11 @@ ProgressListener = Callable[[Progress], None]
 
 
 def maximize(
-    unit: int | str,
+    unit: int | str | None = None,
     *,
     model: str | os.PathLike[str] = "",
     layer: str = "",
-    steps: int = 256,
+    steps: int | None = None,
     seed: int = 0,
     on_progress: ProgressListener | None = None,
     **options: Any,

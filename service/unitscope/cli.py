@@ -18,14 +18,21 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from unitscope import command_options as given
 from unitscope.api import ProgressListener, maximize, open_model
+from unitscope.ascent.objectives import OBJECTIVES
+from unitscope.ascent.optimizers import OPTIMIZERS, SCHEDULES
+from unitscope.ascent.parameterizations import PARAMETERIZATIONS
+from unitscope.ascent.presets import PRESETS
+from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
+from unitscope.ascent.transforms import TRANSFORMS
 from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
 from unitscope.engine.checkup import check_model
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Maximization
-from unitscope.errors import InvalidRequest, UnitscopeError
+from unitscope.errors import UnitscopeError
 from unitscope.report import print_checkup
 from unitscope.rpc import server
 
@@ -36,8 +43,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _screen = Console(stderr=True)
-_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MISTAKE = 2
+
+
+def _known(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
 
 ModelOption = Annotated[
     str, typer.Option(help="Name of a model, or path of an ONNX file. Default: SqueezeNet 1.1.")
@@ -61,49 +72,95 @@ def common(
 
 @app.command("maximize")
 def maximize_command(
-    unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")],
     out: Annotated[Path, typer.Option(help="File to write: .png, .jpg or .webp.")],
+    unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")] = "",
     model: ModelOption = "",
     layer: Annotated[
         str, typer.Option(help="Tensor name or friendly name. Default: the logits.")
     ] = "",
-    steps: Annotated[int, typer.Option(help="Steps of gradient ascent.")] = 256,
+    preset: Annotated[
+        str, typer.Option(help=f"{_known(PRESETS)}: what other options change.")
+    ] = "unitscope",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of gradient ascent. Default: the preset's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
     position: Annotated[
         str, typer.Option(help="X,Y in the layer's map: one neuron, not the channel.")
     ] = "",
+    objective: Annotated[str, typer.Option(help=f"{_known(OBJECTIVES)}.")] = "",
+    reference: Annotated[
+        Path | None, typer.Option(help="Image, for caricature and inversion.")
+    ] = None,
+    weight: Annotated[float, typer.Option(help="Below 0: bring the unit down.")] = 1.0,
+    term: Annotated[
+        list[str] | None,
+        typer.Option(help="Add a term, such as unit=5,layer=relu1,weight=-1; may be repeated."),
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="Activation to reach and stop at.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Image to begin with.")] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Shorter side in pixels. Default: the model's.")
     ] = None,
+    octaves: Annotated[int | None, typer.Option(help="Sizes to climb at, small to large.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Default: the optimizer's.")] = None,
-    parameterization: Annotated[str, typer.Option(help="fourier or pixel.")] = "fourier",
+    schedule: Annotated[str | None, typer.Option(help=f"{_known(SCHEDULES)}.")] = None,
+    parameterization: Annotated[
+        str | None, typer.Option(help=f"{_known(PARAMETERIZATIONS)}.")
+    ] = None,
+    decorrelated: Annotated[
+        bool | None, typer.Option(help="Mix colours from ImageNet's decorrelated ones.")
+    ] = None,
     transforms: Annotated[
-        str, typer.Option(help='Comma-separated, in order; "" for none.')
-    ] = "pad,jitter,scale,rotate",
-    optimizer: Annotated[str, typer.Option(help="adam or gradient_ascent.")] = "adam",
+        str | None,
+        typer.Option(help=f'NAME[:LOW[:HIGH]],… of {_known(TRANSFORMS)}; "" for none.'),
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="Random looks in every step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help=f"{_known(OPTIMIZERS)}.")] = None,
+    penalties: Annotated[
+        str | None, typer.Option(help=f'NAME:STRENGTH,… of {_known(PENALTIES)}; "" for none.')
+    ] = None,
+    constraints: Annotated[
+        str | None,
+        typer.Option(help=f'NAME:STRENGTH[:STEPS],… of {_known(CONSTRAINTS)}; "" for none.'),
+    ] = None,
     server: ServerOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make the picture that a unit prefers."""
     options: dict[str, Any] = {
         "layer": layer,
+        "preset": preset,
         "steps": steps,
         "seed": seed,
-        "position": _position(position),
+        "position": given.position(position),
+        "objective": objective,
+        "reference": given.content("reference", reference),
+        "weight": weight,
+        "terms": given.terms(term or ()),
+        "target": target,
+        "start_image": given.content("start_image", start),
         "image_size_px": image_size,
+        "octaves": octaves,
         "learning_rate": learning_rate,
+        "schedule": schedule,
         "parameterization": parameterization,
-        "transforms": tuple(name.strip() for name in transforms.split(",") if name.strip()),
+        "decorrelated": decorrelated,
+        "transforms": given.transforms(transforms),
+        "views": views,
         "optimizer": optimizer,
-        "image_format": _image_format(out),
+        "penalties": given.regularizers("penalties", penalties),
+        "constraints": given.regularizers("constraints", constraints),
+        "image_format": given.image_format(out),
     }
-    wanted: int | str = int(unit) if unit.isdecimal() else unit
-    with _progress_bar(unit, steps) as listener:
+    with _progress_bar(unit or objective) as listener:
         if server:
             with Client(server) as client:
-                result = client.maximize(wanted, model=model, on_progress=listener, **options)
+                result = client.maximize(
+                    given.unit(unit), model=model, on_progress=listener, **options
+                )
         else:
-            result = maximize(wanted, model=model, on_progress=listener, **options)
+            result = maximize(given.unit(unit), model=model, on_progress=listener, **options)
     result.save(out)
     if as_json:
         typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
@@ -233,7 +290,7 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _progress_bar(title: str, steps: int) -> Iterator[ProgressListener]:
+def _progress_bar(title: str) -> Iterator[ProgressListener]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -241,8 +298,10 @@ def _progress_bar(title: str, steps: int) -> Iterator[ProgressListener]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_screen, transient=True) as bar:
-        task = bar.add_task(title, total=steps, activation=0.0)
-        yield lambda at: bar.update(task, completed=at.step, activation=at.activation)
+        task = bar.add_task(title, total=None, activation=0.0)
+        yield lambda at: bar.update(
+            task, completed=at.step, total=at.steps, activation=at.activation
+        )
 
 
 def _print_rows(columns: tuple[str, ...], rows: Iterable[dict[str, Any]], as_json: bool) -> None:
@@ -264,25 +323,11 @@ def _cell(value: object) -> str:
 def _summary(result: Maximization, out: Path) -> str:
     metrics = result.metrics
     best = metrics.top_classes[0]
+    unit = "" if metrics.unit is None else f"unit {metrics.unit} {metrics.label} of "
+    rank = "" if metrics.rank is None else f"rank {metrics.rank} of {metrics.unit_count}; "
     return (
-        f"{out}: unit {metrics.unit} {metrics.label} of {metrics.tensor} on {metrics.model}: "
-        f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, "
-        f"rank {metrics.rank} of {metrics.unit_count}; "
+        f"{out}: {unit}{metrics.tensor} on {metrics.model}: "
+        f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, {rank}"
         f"the model sees {best.label or best.index} ({best.probability:.3f}); "
         f"{metrics.steps_per_second:.1f} steps/s, {metrics.running_seconds:.1f} s"
     )
-
-
-def _position(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise InvalidRequest("position", text, "two whole numbers X,Y")
-    return int(parts[0]), int(parts[1])
-
-
-def _image_format(out: Path) -> str:
-    if out.suffix.lower() not in _FORMATS:
-        raise InvalidRequest("out", out.name, f"a name ending in {', '.join(_FORMATS)}")
-    return _FORMATS[out.suffix.lower()]

@@ -43,7 +43,7 @@ class Client:
 
     def maximize(
         self,
-        unit: int | str,
+        unit: int | str | None = None,
         *,
         on_progress: ProgressListener | None = None,
         timeout_seconds: float | None = None,
@@ -62,7 +62,7 @@ class Client:
 
     def stream(
         self,
-        unit: int | str,
+        unit: int | str | None = None,
         *,
         progress_every_steps: int = 1,
         timeout_seconds: float | None = None,
@@ -142,7 +142,7 @@ class AsyncClient:
 
     async def stream(
         self,
-        unit: int | str,
+        unit: int | str | None = None,
         *,
         progress_every_steps: int = 1,
         timeout_seconds: float | None = None,
@@ -220,7 +220,7 @@ def _first(own: float | None, usual: float | None) -> float | None:
 
 
 def _stream_request(
-    unit: int | str, progress_every_steps: int, options: dict[str, Any]
+    unit: int | str | None, progress_every_steps: int, options: dict[str, Any]
 ) -> maximize_pb2.StreamMaximizeRequest:
     request = MaximizeRequest(unit=unit, **options)
     return to_stream_request(request, progress_every_steps=progress_every_steps)

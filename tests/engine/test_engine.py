@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unitscope.ascent.presets import PRESETS, Regularizer
+from unitscope.ascent.transforms import Transform
 from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.picture import decode
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
+from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress, Term
 from unitscope.errors import Cancelled, DeadGradient, InvalidRequest, QueueFull, ShuttingDown
 
 
 def request(
-    unit: int | str = 1, *, model: str = "small", steps: int = 20, **options: Any
+    unit: int | str | None = 1, *, model: str = "small", steps: int = 20, **options: Any
 ) -> MaximizeRequest:
-    return MaximizeRequest(unit=unit, model=model, steps=steps, **options)
+    return MaximizeRequest(**({"unit": unit} | options), model=model, steps=steps)
 
 
 def test_a_request_from_accepted_to_result(engine: Engine) -> None:
@@ -69,12 +71,55 @@ def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: En
         {"model": "nhwc"},
         {"model": "bands"},
         {"model": "bands", "parameterization": "pixel", "image_format": "webp"},
+        {"octaves": 3, "image_size_px": 40},
+        {"octaves": 2, "parameterization": "pyramid", "image_size_px": 40},
+        {"octaves": 2, "parameterization": "maco", "image_size_px": 40, "steps": 60},
+        {"views": 3, "transforms": (Transform("crop"), Transform("noise"), Transform("blur"))},
+        {"weight": -1.0},
+        {"terms": (Term(unit=2, weight=-1.0), Term(unit=3, layer="relu_out", weight=0.1))},
+        {"unit": None, "direction": (1.0, -1.0, 0.5, 0.0, 0.0)},
+        {"unit": None, "objective": "layer", "layer": "relu_out"},
+        {"schedule": "cosine", "penalties": (Regularizer("total_variation", 1e-3),)},
     ],
     ids=str,
 )
 def test_options_ascend(engine: Engine, options: dict[str, Any]) -> None:
     metrics = engine.submit(request(**({"steps": 30} | options))).result().metrics
     assert metrics.activation_end > metrics.activation_start
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("model", ["small", "perceptron"])
+def test_every_preset_ascends(engine: Engine, preset: str, model: str) -> None:
+    """Also a hidden unit, an entry of a vector, of a perceptron."""
+    layer = "hidden" if model == "perceptron" else ""
+    options: dict[str, Any] = {"views": 2} if PRESETS[preset].views > 2 else {}
+    ticket = engine.submit(request(model=model, layer=layer, preset=preset, steps=60, **options))
+    metrics = ticket.result().metrics
+    assert metrics.activation_end > metrics.activation_start
+
+
+def test_a_target_is_reached_and_ends_the_ascent(engine: Engine) -> None:
+    free = engine.submit(request(steps=200)).result().metrics
+    target = (free.activation_start + free.activation_end) / 2
+    metrics = engine.submit(request(steps=200, target=target)).result().metrics
+    assert metrics.steps < 200
+    assert abs(metrics.activation_end - target) < 0.3 * (free.activation_end - target)
+
+
+def test_an_image_can_be_begun_with(engine: Engine) -> None:
+    first = engine.submit(request(steps=40)).result()
+    second = engine.submit(request(steps=1, start_image=first.image)).result().metrics
+    assert second.activation_start == pytest.approx(first.metrics.activation_end, rel=0.05)
+
+
+@pytest.mark.parametrize("objective", ["inversion", "caricature"])
+def test_an_image_can_be_compared_with(engine: Engine, objective: str) -> None:
+    reference = engine.submit(request(steps=40)).result().image
+    asked = request(None, layer="relu_out", objective=objective, reference=reference, steps=40)
+    metrics = engine.submit(asked).result().metrics
+    assert metrics.activation_end > metrics.activation_start
+    assert metrics.unit is None and metrics.rank is None
 
 
 @pytest.mark.parametrize("layer", ["", "relu_out"])

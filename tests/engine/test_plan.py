@@ -1,7 +1,8 @@
-"""What is asked is checked and resolved before any work."""
+"""What is asked is resolved before any work."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +13,121 @@ from onnx import helper
 
 from tests.models import CLASSES, SIZE, model_of
 from unitscope.ascent.parameterizations import ImageSpec
+from unitscope.ascent.presets import PRESETS, Regularizer
+from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.transforms import Transform
+from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import load_model
-from unitscope.engine.plan import Limits, check, resolve
+from unitscope.engine.plan import resolve
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.request import MaximizeRequest, Term
 from unitscope.errors import InvalidRequest
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "expected"),
-    [
-        ("steps", 0, "1..4096"),
-        ("steps", 4097, "1..4096"),
-        ("seed", -1, "0.."),
-        ("image_size_px", 0, "8..1024"),
-        ("image_size_px", 1025, "8..1024"),
-        ("learning_rate", float("nan"), "a finite number above 0"),
-        ("learning_rate", float("inf"), "a finite number above 0"),
-        ("learning_rate", 0.0, "a finite number above 0"),
-        ("preview_every_steps", -1, "0.."),
-        ("parameterization", "wavelet", "pixel, fourier"),
-        ("optimizer", "sgd", "adam, gradient_ascent"),
-        ("image_format", "gif", "png, jpeg, webp"),
-        ("transforms", ("pad", "twist"), "pad, jitter, scale, rotate"),
-    ],
-)
-def test_a_value_that_cannot_be_served_is_refused_by_field(
-    field: str, value: Any, expected: str
-) -> None:
-    with pytest.raises(InvalidRequest, match=expected) as caught:
-        check(MaximizeRequest(unit=0, **{field: value}), Limits())
-    assert caught.value.field == field
-
-
 def test_defaults_are_settled(repository: Repository) -> None:
-    request = MaximizeRequest(unit="dog", model="small")
-    check(request, Limits())
-    plan = resolve(request, repository.get("small"))
-    assert (plan.layer.tensor, plan.unit, plan.label, plan.learning_rate) == (
-        "logits",
-        3,
-        "dog",
-        0.05,
-    )
-    assert (
-        plan.spec.image == ImageSpec(3, SIZE, SIZE)
-        and plan.spec.objective == "channel"
-        and plan.spec.views
-    )
-    assert (
-        plan.request_id and plan.request_id != resolve(request, repository.get("small")).request_id
-    )
+    plan = resolve(MaximizeRequest(unit="dog", model="small"), repository.get("small"))
+    assert (plan.layer.tensor, plan.unit, plan.label) == ("logits", 3, "dog")
+    assert plan.recipe == PRESETS["unitscope"]
+    (stage,) = plan.stages
+    assert stage.steps == plan.recipe.steps
+    assert stage.spec.image == ImageSpec(3, SIZE, SIZE) and stage.spec.views == 1
+    assert stage.spec.terms[0].objective == "channel"
+    other = resolve(MaximizeRequest(unit="dog", model="small"), repository.get("small"))
+    assert plan.request_id and plan.request_id != other.request_id
     accepted = plan.accepted()
     assert (accepted.tensor, accepted.unit, accepted.image_width_px) == ("logits", 3, SIZE)
 
 
-def test_requests_that_differ_in_rows_share_a_program(repository: Repository) -> None:
-    model = repository.get("small")
-    first = resolve(MaximizeRequest(unit=0, seed=1, steps=5), model).spec
-    assert first == resolve(MaximizeRequest(unit=4, seed=2, learning_rate=0.1), model).spec
-    assert hash(first) == hash(resolve(MaximizeRequest(unit=1), model).spec)
-    for other in (
+def spec_of(repository: Repository, **options: Any) -> ProgramSpec:
+    request = MaximizeRequest(**({"unit": 0} | options))
+    return resolve(request, repository.get("small")).stages[-1].spec
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": 1, "steps": 5},
+        {"unit": 4, "learning_rate": 0.1},
+        {"unit": None, "direction": (1.0, 0.0, -1.0, 0.0, 2.0)},
+        {"weight": -1.0, "schedule": "cosine"},
+        {"transforms": (Transform("jitter", 0.1, 0.2),)},
+    ],
+    ids=str,
+)
+def test_requests_that_differ_in_rows_share_a_program(
+    repository: Repository, options: dict[str, Any]
+) -> None:
+    assert spec_of(repository) == spec_of(repository, **options)
+    assert hash(spec_of(repository)) == hash(spec_of(repository, **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
         {"image_size_px": 24},
         {"optimizer": "gradient_ascent"},
         {"layer": "relu_out"},
         {"transforms": ()},
-    ):
-        assert first != resolve(MaximizeRequest(unit=0, **other), model).spec
+        {"transforms": (Transform("noise"),)},
+        {"views": 2},
+        {"penalties": (Regularizer("l1", 1.0),)},
+        {"target": 1.0},
+        {"terms": (Term(unit=1),)},
+    ],
+    ids=str,
+)
+def test_requests_that_differ_in_graphs_do_not(
+    repository: Repository, options: dict[str, Any]
+) -> None:
+    assert spec_of(repository) != spec_of(repository, **options)
+
+
+def test_octaves_grow_and_share_the_steps(repository: Repository) -> None:
+    request = MaximizeRequest(unit=0, octaves=3, steps=10, image_size_px=48)
+    stages = resolve(request, repository.get("small")).stages
+    assert [stage.spec.image.height_px for stage in stages] == [24, 34, 48]
+    assert [stage.steps for stage in stages] == [3, 3, 4]
+
+
+def test_weights_are_multiplied_once(repository: Repository) -> None:
+    terms = (-Term(unit=3) * 2, 0.5 * Term(unit=4, layer="logits"))
+    request = MaximizeRequest(unit=1, weight=3.0, terms=terms)
+    rows = [term.weights for term in resolve(request, repository.get("small")).terms]
+    np.testing.assert_array_equal(rows, np.diag([0, 3.0, 0, -2.0, 0.5])[[1, 3, 4]])
+    assert request.terms[0] == Term(unit=3, weight=-2.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"unit": None, "direction": (1.0, 2.0)}, "direction: got '2 numbers', expected 5 numbers"),
+        ({"layer": "relu_out", "objective": "probability"}, "only the logits have probabilities"),
+        ({"start_image": b"GIF89a"}, "start_image: got '6 bytes', expected a PNG, JPEG or WebP"),
+        (
+            {"unit": None, "objective": "inversion", "reference": b"?"},
+            "reference: got '1 bytes', expected a PNG, JPEG or WebP",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_the_model_is_refused(
+    repository: Repository, options: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=expected):
+        resolve(MaximizeRequest(**({"unit": 0} | options)), repository.get("small"))
+
+
+def test_a_model_of_one_picture_has_one_view(repository: Repository) -> None:
+    model = repository.get("small")
+    alone = LoadedModel(
+        replace(model.info, batchable=False),
+        model.subject,
+        model.layers,
+        model.labels,
+        model.after_logits,
+    )
+    with pytest.raises(InvalidRequest, match="views: got 2, expected 1"):
+        resolve(MaximizeRequest(unit=0, views=2), alone)
 
 
 @pytest.mark.parametrize("layer", ["logits", "relu_out"])

@@ -18,7 +18,7 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServ
 from unitscope.client import Client
 from unitscope.config import Settings
 from unitscope.engine.engine import Engine, EngineSettings
-from unitscope.engine.plan import Limits
+from unitscope.engine.limits import Limits
 from unitscope.engine.repository import Repository
 from unitscope.rpc.metrics import ServerMetrics
 from unitscope.rpc.server import METHODS, Server

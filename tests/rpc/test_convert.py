@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitscope._gen.unitscope.v1 import maximize_pb2 as pb
+from unitscope.ascent.presets import Regularizer
+from unitscope.ascent.transforms import Transform
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import (
     Accepted,
@@ -20,6 +22,7 @@ from unitscope.engine.request import (
     Metrics,
     Preprocessing,
     Progress,
+    Term,
     TrajectoryPoint,
 )
 from unitscope.errors import InvalidRequest
@@ -38,22 +41,41 @@ def tuples(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(items, max_size=4).map(tuple)
 
 
+transforms = st.builds(Transform, name=texts, low=st.none() | numbers, high=st.none() | numbers)
+regularizers = st.builds(Regularizer, name=texts, strength=numbers, every_steps=int32s)
+a_term: dict[str, st.SearchStrategy[Any]] = {
+    "unit": st.none() | int32s | texts,
+    "layer": texts,
+    "position": st.none() | st.tuples(int32s, int32s),
+    "direction": tuples(numbers),
+    "reference": st.binary(max_size=20),
+    "objective": texts,
+    "weight": numbers,
+}
 requests = st.builds(
     MaximizeRequest,
-    unit=st.one_of(int32s, texts),
+    **a_term,
     model=texts,
-    layer=texts,
-    steps=int32s,
+    terms=tuples(st.builds(Term, **a_term)),
+    target=st.none() | numbers,
     seed=int64s,
-    position=st.none() | st.tuples(int32s, int32s),
     image_size_px=st.none() | int32s,
-    learning_rate=st.none() | numbers,
-    parameterization=texts,
-    transforms=tuples(texts),
-    optimizer=texts,
+    start_image=st.binary(max_size=20),
     image_format=formats,
     preview_every_steps=int32s,
     request_id=st.uuids().map(str) | st.just(""),
+    preset=texts,
+    steps=st.none() | int32s,
+    parameterization=st.none() | texts,
+    decorrelated=st.none() | st.booleans(),
+    transforms=st.none() | tuples(transforms),
+    views=st.none() | int32s,
+    optimizer=st.none() | texts,
+    learning_rate=st.none() | numbers,
+    schedule=st.none() | texts,
+    penalties=st.none() | tuples(regularizers),
+    constraints=st.none() | tuples(regularizers),
+    octaves=st.none() | int32s,
 )
 preprocessings = st.builds(
     Preprocessing,
@@ -73,13 +95,13 @@ metrics = st.builds(
     model_sha256=texts,
     layer=texts,
     tensor=texts,
-    unit=int32s,
+    unit=st.none() | int32s,
     unit_count=int32s,
     label=texts,
     activation_start=numbers,
     activation_end=numbers,
     trajectory=tuples(st.builds(TrajectoryPoint, step=int32s, activation=numbers)),
-    rank=int32s,
+    rank=st.none() | int32s,
     top_classes=tuples(st.builds(ClassScore, index=int32s, label=texts, probability=numbers)),
     gradient_norm=numbers,
     gradient_status=st.sampled_from(("ok", "redirected")),
@@ -97,7 +119,7 @@ events = st.one_of(
         request_id=texts,
         model=texts,
         tensor=texts,
-        unit=int32s,
+        unit=st.none() | int32s,
         label=texts,
         steps=int32s,
         image_width_px=int32s,
@@ -196,7 +218,6 @@ def test_no_transforms_are_not_the_default_transforms() -> None:
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        (pb.MaximizeRequest(), "unit"),
         (pb.MaximizeRequest(unit=1, request_id="no uuid"), "request_id"),
         (
             pb.MaximizeRequest(unit=1, options=pb.MaximizeOptions(image_format=99)),  # type: ignore[arg-type]
@@ -225,6 +246,11 @@ def test_the_server_refuses_a_negative_cadence() -> None:
         ("learning_rate", "fast"),
         ("layer", 3),
         ("image_format", "gif"),
+        ("views", 2**31),
+        ("direction", ("up",)),
+        ("decorrelated", "very"),
+        ("transforms", (Transform("pad", "wide"),)),  # type: ignore[arg-type]
+        ("position", (1, 2, 3)),
     ],
 )
 def test_the_client_refuses_what_the_wire_cannot_hold(field: str, value: object) -> None:

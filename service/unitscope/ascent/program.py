@@ -1,51 +1,70 @@
 """Programs: the graphs that climb, show and judge, written forwards and differentiated once.
 
-A program is everything that requests have in common (model, layer, image size, kinds of
-objective, parameterization and optimizer); what differs between requests is a row of its inputs.
+A program is everything that requests have in common (model, layers, image size, kinds of
+objective, parameterization, regularizers and optimizer); what differs between requests is a row of
+its inputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
-from unitscope.ascent.objectives import OBJECTIVES
+from unitscope.ascent.blur import emit_blur
+from unitscope.ascent.objectives import OBJECTIVES, elements, means
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.preprocessing import emit_preprocessing
+from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
 from unitscope.ascent.subject import Subject, emit_subject, first_rows, fit, port
-from unitscope.ascent.transforms import emit_view
+from unitscope.ascent.transforms import blur_reach, emit_view
 from unitscope.autodiff.rules import REDIRECTED, RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Parts, Value
 from unitscope.graph.layers import Layer
 from unitscope.graph.lower import emitter_for
+from unitscope.graph.tensors import Tensors
 
 _SMALLEST_NORM = 1e-30
 """Gradients below count as zero; the largest image's √size divided by it is still finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermSpec:
+    """A summand of what is climbed: an objective of a layer, by a row of weights."""
+
+    layer: Layer
+    objective: str = "channel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramSpec:
     """What decides the graphs of a program; equal specs share one.
 
-    `logits`: the tensor that holds the model's scores of its classes. `views`: the model sees
-    the image through a matrix per row (transforms, or an image that is not of the model's size),
-    not directly. `redirect`: dead ReLUs let through what wakes them.
+    `logits`: the tensor that holds the model's scores of its classes. `terms`: the first is the
+    one whose units are ranked. `views`: so many random looks at the image in every step; 0: the
+    model sees the image itself, which then has its size. `filters`: "blur" and "noise" of a view.
+    `targeted`: the activation is brought to a number, not to the highest. `stretched`: pictures are
+    shown with a standard deviation of 0.1 around mid-grey. `redirect`: dead ReLUs
+    let through what wakes them.
     """
 
     subject: Subject
     logits: str
-    layer: Layer
+    terms: tuple[TermSpec, ...]
     image: ImageSpec
-    objective: str = "channel"
     parameterization: str = "fourier"
     optimizer: str = "adam"
-    views: bool = True
+    views: int = 1
+    filters: tuple[str, ...] = ()
+    penalties: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    targeted: bool = False
+    stretched: bool = False
     redirect: bool = False
     rows: int = 1
 
@@ -60,34 +79,42 @@ class ProgramSpec:
         """`[N, *shape]` of the parameters and of each state tensor."""
         return (self.rows, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
 
+    @property
+    def seen_px(self) -> tuple[int, int]:
+        """Height and width of what the model sees."""
+        return self.subject.card.height_px, self.subject.card.width_px
+
 
 def build_step(spec: ProgramSpec) -> Parts:
     """One step upwards.
 
-    Inputs: the state, `weights` `[N, K]` over the scores, `step` `[N]` from 1, `learning_rate`
-    `[N]`, and `matrices` `[N, 2, 3]` if the program has views. Outputs: the next state,
-    `activation` `[N]` before the step and `gradient_norm` `[N]`.
+    Inputs: the state, and per row `colors` `[N, C, C]`, `weights_i` `[N, K]` of each term, `step`
+    `[N]` from 1, `learning_rate` `[N]`; `target` `[N]` if targeted; `penalty_…` and `constraint_…`
+    `[N]`, the strengths of the regularizers. With V views: `matrices` `[N·V, 2, 3]`, and of the
+    filters `blur` `[N·V, K]`, the kernels, and `noise` `[N·V, C, H, W]`, to be added.
+    Outputs: the next state, `activation` `[N]` before the step and `gradient_norm` `[N]`.
     """
     op, state = _begin(spec)
-    parameters = state[0]
-    image = PARAMETERIZATIONS[spec.parameterization].emit(op, parameters, spec.image)
-    scores, _ = _look(op, spec, image)
-    weights = op.graph.add_input(port("weights"), np.float32, scores.shape or ())
-    activation = op.ReduceSum(op.Mul(scores, weights), [1], keepdims=0)
+    parameters, step = state[0], _per_row(op, spec, "step")
+    image = _image(op, spec, parameters)
+    tensors = _look(op, spec, _seen(op, spec, image))
+    activation = _activation(op, spec, tensors, views=max(spec.views, 1))
+    score = _score(op, spec, activation, image)
     rules = REDIRECTED if spec.redirect else RULES
     seed = op.const(np.ones(spec.rows), np.float32)
-    gradient = differentiate(op, output=activation, wrt=parameters, cotangent=seed, rules=rules)
+    gradient = differentiate(op, output=score, wrt=parameters, cotangent=seed, rules=rules)
     norm = _row_norm(op, gradient)
-    direction, moments = OPTIMIZERS[spec.optimizer].update(
-        op, _unit_rms(op, gradient, norm), state[1:], _per_row(op, spec, "step")
-    )
-    rate = _per_row(op, spec, "learning_rate")
-    updated = (op.Add(parameters, op.Mul(rate, direction)), *moments)
+    optimizer = OPTIMIZERS[spec.optimizer]
+    slope = gradient if optimizer.is_plain else _unit_rms(op, gradient, norm)
+    direction, moments = optimizer.update(op, parameters, slope, state[1:], step)
+    moved = op.Add(parameters, op.Mul(_per_row(op, spec, "learning_rate"), direction))
+    for name in spec.constraints:
+        moved = CONSTRAINTS[name](op, moved, gradient, _per_row(op, spec, f"constraint_{name}"))
     return op.graph.to_parts(
         [
             *(
                 _named(op, value, f"next_{name}")
-                for value, name in zip(updated, spec.state_names, strict=True)
+                for value, name in zip((moved, *moments), spec.state_names, strict=True)
             ),
             _named(op, activation, "activation"),
             _named(op, op.Reshape(norm, [spec.rows]), "gradient_norm"),
@@ -96,64 +123,134 @@ def build_step(spec: ProgramSpec) -> Parts:
 
 
 def build_render(spec: ProgramSpec) -> Parts:
-    """Input `parameters`; output `picture` `[N, C, H, W]`, uint8."""
-    op, state = _begin(spec)
-    image = PARAMETERIZATIONS[spec.parameterization].emit(op, state[0], spec.image)
+    """Inputs `parameters` and `colors`; output `picture` `[N, C, H, W]`, uint8."""
+    op, state = _begin(spec, 1)
+    image = _image(op, spec, state[0])
+    if spec.stretched:
+        image = op.Add(op.Mul(_unit_deviation(op, image), 0.1), 0.5)
+    image = op.Clip(image, 0.0, 1.0)
     picture = op.Cast(op.Round(op.Mul(image, 255.0)), to=onnx.TensorProto.UINT8)
-    return op.graph.to_parts([_named(op, picture, "picture")], inputs=state[:1])
+    return op.graph.to_parts([_named(op, picture, "picture")])
 
 
 def build_judge(spec: ProgramSpec) -> Parts:
     """What the model makes of a finished picture, without transforms.
 
-    Input `picture` `[N, C, H, W]`, uint8. Outputs: `scores` `[N, K]` of the layer's units and
+    Inputs `picture` `[N, C, H, W]`, uint8, and `weights_i` `[N, K]` of each term. Outputs:
+    `activation` `[N]`, `scores` `[N, K]` of the first term's units (its elements, for a neuron) and
     `logits` `[N, classes]`.
     """
     op = emitter_for(spec.subject.model)
-    image = spec.image
-    shape = (spec.rows, image.channels, image.height_px, image.width_px)
-    picture = op.graph.add_input(port("picture"), np.uint8, shape)
-    scores, logits = _look(
-        op, spec, op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0), whole=True
-    )
+    tensors = _look(op, spec, _whole(op, spec))
+    first = spec.terms[0]
+    found = _tensor(op, tensors, first.layer.tensor, spec.rows)
+    neurons = first.objective == "neuron"
+    scores = elements(op, found) if neurons else means(op, found, first.layer)
+    logits = op.Reshape(_tensor(op, tensors, spec.logits, spec.rows), [spec.rows, -1])
     return op.graph.to_parts(
-        [_named(op, scores, "scores"), _named(op, op.Reshape(logits, [spec.rows, -1]), "logits")]
+        [
+            _named(op, _activation(op, spec, tensors, views=1), "activation"),
+            _named(op, scores, "scores"),
+            _named(op, logits, "logits"),
+        ]
     )
 
 
-def _begin(spec: ProgramSpec) -> tuple[Emitter, list[Value]]:
+def build_reference(spec: ProgramSpec, term: TermSpec) -> Parts:
+    """The weights that an image of the model's size gives to a term: `picture` → `[N, K]`."""
     op = emitter_for(spec.subject.model)
-    shape = spec.parameter_shape
-    return op, [op.graph.add_input(port(name), np.float32, shape) for name in spec.state_names]
+    spec = replace(spec, image=ImageSpec(spec.image.channels, *spec.seen_px))
+    tensors = _look(op, spec, _whole(op, spec))
+    return op.graph.to_parts([elements(op, _tensor(op, tensors, term.layer.tensor, spec.rows))])
 
 
-def _look(
-    op: Emitter, spec: ProgramSpec, image: Value, *, whole: bool = False
-) -> tuple[Value, Value]:
-    """Show the image to the model: the scores of the layer's units, and the logits.
-
-    `whole`: the image as it is, fitted to the model's input; else as the request's views have it.
-    """
-    card = spec.subject.card
-    size = (card.height_px, card.width_px)
-    seen = image
-    if whole and size != (spec.image.height_px, spec.image.width_px):
-        identity = op.const(np.tile(np.eye(2, 3), (spec.rows, 1, 1)), np.float32)
-        seen = emit_view(op, image, identity, *size)
-    elif spec.views and not whole:
-        matrices = op.graph.add_input(port("matrices"), np.float32, (spec.rows, 2, 3))
-        seen = emit_view(op, image, matrices, *size)
-    ready = fit(op, spec.subject, emit_preprocessing(op, seen, card))
-    tensors = emit_subject(op, spec.subject, ready)
-    activation, logits = (
-        first_rows(op, tensors[name], spec.rows) for name in (spec.layer.tensor, spec.logits)
-    )
-    scores = OBJECTIVES[spec.objective](op, activation, spec.layer)
-    return _single(op, scores), _single(op, logits)
+def _begin(spec: ProgramSpec, count: int | None = None) -> tuple[Emitter, list[Value]]:
+    """An emitter, and the first `count` of the state's inputs."""
+    op = emitter_for(spec.subject.model)
+    names, shape = spec.state_names[:count], spec.parameter_shape
+    return op, [op.graph.add_input(port(name), np.float32, shape) for name in names]
 
 
-def _single(op: Emitter, value: Value) -> Value:
+def _image(op: Emitter, spec: ProgramSpec, parameters: Value) -> Value:
+    channels = spec.image.channels
+    colors = op.graph.add_input(port("colors"), np.float32, (spec.rows, channels, channels))
+    return PARAMETERIZATIONS[spec.parameterization].emit(op, parameters, colors, spec.image)
+
+
+def _seen(op: Emitter, spec: ProgramSpec, image: Value) -> Value:
+    """The views `[N·V, C, height, width]` that the model is shown."""
+    if not spec.views:
+        return image
+    count, size = spec.rows * spec.views, spec.seen_px
+    matrices = op.graph.add_input(port("matrices"), np.float32, (count, 2, 3))
+    seen = emit_view(op, _per_view(op, image, spec.views), matrices, *size)
+    if "blur" in spec.filters:
+        length = 2 * blur_reach(min(size)) + 1
+        kernels = op.graph.add_input(port("blur"), np.float32, (count, length))
+        seen = emit_blur(op, seen, kernels)
+    if "noise" in spec.filters:
+        shape = (count, spec.image.channels, *size)
+        seen = op.Add(seen, op.graph.add_input(port("noise"), np.float32, shape))
+    return seen
+
+
+def _whole(op: Emitter, spec: ProgramSpec) -> Value:
+    """The input `picture` as it is, fitted to the model's size."""
+    picture = op.graph.add_input(port("picture"), np.uint8, (spec.rows, *spec.image.shape))
+    image = op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0)
+    if spec.seen_px == (spec.image.height_px, spec.image.width_px):
+        return image
+    identity = op.const(np.tile(np.eye(2, 3), (spec.rows, 1, 1)), np.float32)
+    return emit_view(op, image, identity, *spec.seen_px)
+
+
+def _look(op: Emitter, spec: ProgramSpec, seen: Value) -> Tensors:
+    """Show `seen` `[M, C, height, width]` in 0..1 to the model."""
+    ready = emit_preprocessing(op, seen, spec.subject.card)
+    return emit_subject(op, spec.subject, fit(op, spec.subject, ready))
+
+
+def _tensor(op: Emitter, tensors: Tensors, name: str, rows: int) -> Value:
+    """The first `rows` of a tensor of the model, in single precision."""
+    value = first_rows(op, tensors[name], rows)
     return value if value.dtype == np.float32 else op.Cast(value, to=onnx.TensorProto.FLOAT)
+
+
+def _activation(op: Emitter, spec: ProgramSpec, tensors: Tensors, *, views: int) -> Value:
+    """The sum of the terms `[N]`, the mean over the views of each row."""
+    values = []
+    for index, term in enumerate(spec.terms):
+        objective = OBJECTIVES[term.objective]
+        shape = (spec.rows, objective.size(term.layer))
+        weights = op.graph.add_input(port(f"weights_{index}"), np.float32, shape)
+        activation = _tensor(op, tensors, term.layer.tensor, spec.rows * views)
+        values.append(objective.emit(op, activation, _per_view(op, weights, views), term.layer))
+    total = values[0]
+    for value in values[1:]:
+        total = op.Add(total, value)
+    return total if views == 1 else op.ReduceMean(op.Reshape(total, [-1, views]), [1], keepdims=0)
+
+
+def _per_view(op: Emitter, value: Value, views: int) -> Value:
+    """Each row of `value` `[N, …]` once per view: `[N·V, …]`."""
+    if views == 1:
+        return value
+    rows, *shape = (int(dim) for dim in value.shape or ())
+    repeated = op.Expand(op.Unsqueeze(value, [1]), [rows, views, *shape])
+    return op.Reshape(repeated, [rows * views, *shape])
+
+
+def _score(op: Emitter, spec: ProgramSpec, activation: Value, image: Value) -> Value:
+    """What the gradient climbs: the activation, or how near it is to the target; less penalties."""
+    score = activation
+    if spec.targeted:
+        gap = op.Sub(score, op.graph.add_input(port("target"), np.float32, (spec.rows,)))
+        score = op.Neg(op.Mul(gap, gap))
+    centred = op.Sub(image, 0.5)
+    for name in spec.penalties:
+        strength = op.graph.add_input(port(f"penalty_{name}"), np.float32, (spec.rows,))
+        score = op.Sub(score, op.Mul(strength, PENALTIES[name](op, centred)))
+    return score
 
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:
@@ -172,6 +269,13 @@ def _unit_rms(op: Emitter, gradient: Value, norm: Value) -> Value:
     """The gradient scaled to a root mean square of 1 per row; zero stays zero."""
     size = float(np.prod([int(dim) for dim in (gradient.shape or ())[1:]]))
     return op.Mul(gradient, op.Div(float(np.sqrt(size)), op.Max(norm, _SMALLEST_NORM)))
+
+
+def _unit_deviation(op: Emitter, image: Value) -> Value:
+    """Each row with a mean of 0 and a standard deviation of 1."""
+    centred = op.Sub(image, op.ReduceMean(image, _row_axes(image), keepdims=1))
+    variance = op.ReduceMean(op.Mul(centred, centred), _row_axes(image), keepdims=1)
+    return op.Div(centred, op.Sqrt(op.Max(variance, _SMALLEST_NORM)))
 
 
 def _row_axes(value: Value) -> Sequence[int]:

@@ -1,14 +1,16 @@
 """Random views of the image: what must hold under them is not an adversarial pattern.
 
-Every transform here is affine, so any sequence of them is one 2×3 matrix per row and step, drawn
-outside the graph; the graph samples the image once, whatever the sequence. Sizes are relative to
-the image, so that they mean the same at 28 and at 512 pixels. Coordinates run from −1 to 1 over
-the image's shorter side; a matrix maps a point of the view to the point of the image seen there.
+Affine transforms in any sequence are one 2×3 matrix per view, drawn outside the graph; the graph
+samples the image once, whatever the sequence, so nothing drifts and nothing needs undoing.
+`blur` and `noise` act on the view that was sampled. Ranges are relative to the image, so that they
+mean the same at 28 and at 512 pixels. Coordinates run from −1 to 1 over the image's shorter side;
+a matrix maps a point of the view to the point of the image seen there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,64 +20,125 @@ from unitscope.graph.ir import Value
 from unitscope.registry import Registry
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
-Transform = Callable[[np.random.Generator], Matrix]
-"""Draws one 3×3 matrix."""
-
-PADDING = 1 / 10
-SHIFT = 1 / 8
-SCALES = (0.8, 1.6)
-DEGREES = 10.0
+Array = np.ndarray[Any, np.dtype[np.float32]]
 
 _RENAMED = 20
 """The opset that calls GridSample's bilinear mode linear."""
 
-TRANSFORMS: Registry[Transform] = Registry("transform")
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """The transform `name`, its value drawn from `low`..`high`; None: the kind's own range."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
 
 
-def _pad(rng: np.random.Generator) -> Matrix:
-    """Show a grey margin of 5 % around the image."""
-    return np.diag([1 + PADDING, 1 + PADDING, 1.0])
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a transform draws from `low`..`high`, which lie within `bounds`.
+
+    `matrix`: makes a 3×3 matrix of the generator and a value drawn; None for a filter.
+    """
+
+    low: float
+    high: float
+    bounds: tuple[float, float]
+    matrix: Callable[[np.random.Generator, float], Matrix] | None = None
 
 
-def _jitter(rng: np.random.Generator) -> Matrix:
-    """Shift by up to a sixteenth of the image each way."""
-    x, y = rng.uniform(-SHIFT, SHIFT, 2)
+TRANSFORMS: Registry[Kind] = Registry("transform")
+
+
+def _pad(rng: np.random.Generator, margin: float) -> Matrix:
+    """Show a grey margin, as a share of the image on each side."""
+    return np.diag([1 + 2 * margin, 1 + 2 * margin, 1.0])
+
+
+def _jitter(rng: np.random.Generator, reach: float) -> Matrix:
+    """Shift each way, by at most a share of the image."""
+    x, y = rng.uniform(-2 * reach, 2 * reach, 2)
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def _scale(rng: np.random.Generator) -> Matrix:
-    """Enlarge by 0.8 to 1.6: the same thing near and far."""
-    zoom = 1 / rng.uniform(*SCALES)
-    return np.diag([zoom, zoom, 1.0])
+def _scale(rng: np.random.Generator, zoom: float) -> Matrix:
+    """Enlarge: the same thing near and far."""
+    return np.diag([1 / zoom, 1 / zoom, 1.0])
 
 
-def _rotate(rng: np.random.Generator) -> Matrix:
-    """Turn by up to 10 degrees each way."""
-    angle = np.deg2rad(rng.uniform(-DEGREES, DEGREES))
+def _rotate(rng: np.random.Generator, degrees: float) -> Matrix:
+    """Turn by at most so many degrees, each way."""
+    angle = np.deg2rad(rng.uniform(-degrees, degrees))
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
-TRANSFORMS.add("pad", _pad)
-TRANSFORMS.add("jitter", _jitter)
-TRANSFORMS.add("scale", _scale)
-TRANSFORMS.add("rotate", _rotate)
+def _crop(rng: np.random.Generator, side: float) -> Matrix:
+    """Show a part of the image, its side a share of the image's, anywhere inside."""
+    x, y = rng.uniform(-abs(1 - side), abs(1 - side), 2)
+    return np.array([[side, 0.0, x], [0.0, side, y], [0.0, 0.0, 1.0]])
+
+
+def _flip(rng: np.random.Generator, probability: float) -> Matrix:
+    """Mirror left and right."""
+    return np.diag([-1.0 if rng.random() < probability else 1.0, 1.0, 1.0])
+
+
+TRANSFORMS.add("pad", Kind(0.05, 0.05, (0, 1), _pad))
+TRANSFORMS.add("jitter", Kind(1 / 16, 1 / 16, (0, 1), _jitter))
+TRANSFORMS.add("scale", Kind(0.8, 1.6, (0.05, 20), _scale))
+TRANSFORMS.add("rotate", Kind(10.0, 10.0, (0, 180), _rotate))
+TRANSFORMS.add("crop", Kind(0.5, 1.0, (0.02, 1), _crop))
+TRANSFORMS.add("flip", Kind(0.5, 0.5, (0, 1), _flip))
+TRANSFORMS.add("blur", Kind(0.0, 0.005, (0, 0.02)))
+TRANSFORMS.add("noise", Kind(0.05, 0.05, (0, 1)))
+
+
+def range_of(transform: Transform) -> tuple[float, float]:
+    """The lowest and the highest value that `transform` draws."""
+    kind = TRANSFORMS[transform.name]
+    low = kind.low if transform.low is None else transform.low
+    high = kind.high if transform.high is None else transform.high
+    return low, high
+
+
+def is_affine(transform: Transform) -> bool:
+    """Whether it is part of the view's matrix; else it filters what was sampled."""
+    return TRANSFORMS[transform.name].matrix is not None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One drawn look at the image.
+
+    `matrix`: `[2, 3]`, on coordinates that run from −1 to 1 over both sides of the image. `blur`:
+    standard deviation, as a share of the view's shorter side. `noise`: standard deviation, of
+    pixels in 0..1.
+    """
+
+    matrix: Array
+    blur: float
+    noise: float
 
 
 def draw(
-    names: Sequence[str], *, seed: int, step: int, height_px: int, width_px: int
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The `[2, 3]` matrix of the transforms `names`, in that order, for one step of one request.
-
-    It acts on coordinates that run from −1 to 1 over both sides of the image.
-    """
-    rng = np.random.default_rng((seed, step))
+    transforms: Sequence[Transform], rng: np.random.Generator, height_px: int, width_px: int
+) -> View:
+    """Draw each of `transforms`, in that order; blurs add up by variance, and so does noise."""
     matrix = np.eye(3)
-    for name in names:
-        matrix = matrix @ TRANSFORMS[name](rng)
+    variances = {"blur": 0.0, "noise": 0.0}
+    for transform in transforms:
+        value = rng.uniform(*range_of(transform))
+        kind = TRANSFORMS[transform.name]
+        if kind.matrix is None:
+            variances[transform.name] += value**2
+        else:
+            matrix = matrix @ kind.matrix(rng, value)
     shorter = min(height_px, width_px)
     sides = np.array([width_px / shorter, height_px / shorter, 1.0])
-    return np.asarray((matrix * sides / sides[:, None])[:2], np.float32)
+    seen = np.asarray((matrix * sides / sides[:, None])[:2], np.float32)
+    return View(seen, variances["blur"] ** 0.5, variances["noise"] ** 0.5)
 
 
 def emit_view(op: Emitter, image: Value, matrices: Value, height_px: int, width_px: int) -> Value:
@@ -93,6 +156,19 @@ def emit_view(op: Emitter, image: Value, matrices: Value, height_px: int, width_
         op.Sub(image, 0.5), grid, mode=mode, padding_mode="zeros", align_corners=0
     )
     return op.Add(sampled, 0.5)
+
+
+def blur_reach(shorter_px: int) -> int:
+    """Pixels from the middle to the end of a kernel: three of the largest standard deviations."""
+    return int(np.ceil(3 * TRANSFORMS["blur"].bounds[1] * shorter_px))
+
+
+def blur_kernel(std: float, shorter_px: int) -> Array:
+    """A Gaussian `[K]` whose standard deviation is a share of the view's shorter side."""
+    reach = blur_reach(shorter_px)
+    exponents = np.arange(-reach, reach + 1) ** 2 / max(2 * (std * shorter_px) ** 2, 1e-6)
+    weights = np.exp(-exponents)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _centres(size: int) -> np.ndarray:

@@ -12,14 +12,15 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
 from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.job import Job
-from unitscope.engine.plan import Limits, check, resolve
+from unitscope.engine.limits import Limits, check
+from unitscope.engine.plan import resolve
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Event, Maximization, MaximizeRequest
 from unitscope.engine.scheduler import Scheduler
@@ -175,7 +176,7 @@ class Engine:
 
     def _turn(self, job: Job) -> None:
         program = job.program
-        if program is None or program.spec.redirect != job.redirecting:
+        if program is None or program.spec != job.spec:
             self._rebuild(job)
             return
         started = time.monotonic()
@@ -206,7 +207,7 @@ class Engine:
             return
         started = time.monotonic()
         try:
-            job.program = self._program(replace(job.plan.spec, redirect=job.redirecting))
+            job.prepare(self._executor, self._program(job.spec))
         except Exception as error:  # ends this request, whatever it was, and no other
             self._leave(job, error)
             return

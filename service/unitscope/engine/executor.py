@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,15 @@ import onnxruntime as ort
 from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from unitscope.ascent.program import ProgramSpec, build_judge, build_render, build_step
+from unitscope.ascent.parameterizations import Array
+from unitscope.ascent.program import (
+    ProgramSpec,
+    TermSpec,
+    build_judge,
+    build_reference,
+    build_render,
+    build_step,
+)
 from unitscope.ascent.subject import Subject, held_inputs, port
 from unitscope.engine.picture import Pixels
 from unitscope.errors import ModelRejected
@@ -46,31 +54,47 @@ class Outcome:
     gradient_norm: float
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the model makes of a picture.
+
+    `activation`: of what is climbed. `scores`: `[K]` of the first term's units. `logits`:
+    `[classes]`.
+    """
+
+    activation: float
+    scores: np.ndarray
+    logits: np.ndarray
+
+
 class Ascent:
-    """The state of one request on the device: two sets of tensors that take turns."""
+    """The state of one request on the device: two sets of tensors that take turns.
+
+    The optimizer's begins at zero. `fixed`: inputs that stay as they are.
+    """
 
     def __init__(
-        self, program: Program, parameters: np.ndarray, weights: np.ndarray, rate: float
+        self, program: Program, parameters: np.ndarray, fixed: Mapping[str, np.ndarray]
     ) -> None:
         spec, device = program.spec, _device(program.step)
         shape = spec.parameter_shape
-        self.current = [
-            ort.OrtValue.ortvalue_from_numpy(parameters.reshape(shape), device),
-            *(
-                ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device)
-                for _ in spec.state_names[1:]
-            ),
-        ]
+        begun = [
+            parameters.reshape(shape)
+        ]  # memory of its own for each: it is not copied
+        begun += [np.zeros(shape, np.float32) for _ in spec.state_names[1:]]
+        self.current = [ort.OrtValue.ortvalue_from_numpy(tensor, device) for tensor in begun]
         self.spare = [
             ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device)
-            for _ in spec.state_names
+            for _ in begun
         ]
         self.fixed = {
-            "weights": ort.OrtValue.ortvalue_from_numpy(weights[None], device),
-            "learning_rate": ort.OrtValue.ortvalue_from_numpy(
-                np.full(spec.rows, rate, np.float32), device
-            ),
+            name: ort.OrtValue.ortvalue_from_numpy(content, device)
+            for name, content in fixed.items()
         }
+
+    def parameters(self) -> Array:
+        """Those of the one row as they stand, without their first axis."""
+        return np.asarray(self.current[0].numpy()[0], np.float32)
 
 
 class Executor:
@@ -94,18 +118,17 @@ class Executor:
             judge=self._session(build_judge(spec)),
         )
 
-    def step(self, program: Program, ascent: Ascent, number: int, matrices: np.ndarray) -> Outcome:
-        """One step upwards, the state staying where it is; `number` counts from 1."""
+    def step(self, program: Program, ascent: Ascent, inputs: Mapping[str, np.ndarray]) -> Outcome:
+        """One step upwards, the state staying where it is; `inputs`: of this step."""
         binding = program.step.io_binding()
-        spec = program.spec
-        for name, now, then in zip(spec.state_names, ascent.current, ascent.spare, strict=True):
+        names = program.spec.state_names
+        for name, now, then in zip(names, ascent.current, ascent.spare, strict=True):
             binding.bind_ortvalue_input(port(name), now)
             binding.bind_ortvalue_output(port(f"next_{name}"), then)
         for name, value in ascent.fixed.items():
             binding.bind_ortvalue_input(port(name), value)
-        binding.bind_cpu_input(port("step"), np.full(spec.rows, number, np.float32))
-        if spec.views:
-            binding.bind_cpu_input(port("matrices"), matrices[None])
+        for name, content in inputs.items():
+            binding.bind_cpu_input(port(name), content)
         for name in ("activation", "gradient_norm"):
             binding.bind_output(port(name), "cpu")
         with _typed():
@@ -118,17 +141,31 @@ class Executor:
         """The picture `[C, H, W]` as it stands."""
         with _typed():
             (picture,) = program.render.run_with_ort_values(
-                [port("picture")], {port("parameters"): ascent.current[0]}
+                [port("picture")],
+                {port("parameters"): ascent.current[0], port("colors"): ascent.fixed["colors"]},
             )
         return np.asarray(picture.numpy()[0])
 
-    def judge(self, program: Program, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the layer's units and logits `[classes]` on a finished picture."""
+    def judge(self, program: Program, ascent: Ascent, pixels: Pixels) -> Judgement:
+        """What the model makes of a finished picture `[C, H, W]`."""
+        weights = {
+            port(name): value.numpy()
+            for name, value in ascent.fixed.items()
+            if name.startswith("weights_")
+        }
         with _typed():
-            scores, logits = program.judge.run(
-                [port("scores"), port("logits")], {port("picture"): pixels[None]}
+            activation, scores, logits = program.judge.run(
+                [port("activation"), port("scores"), port("logits")],
+                weights | {port("picture"): pixels[None]},
             )
-        return scores[0], logits[0]
+        return Judgement(float(activation[0]), scores[0], logits[0])
+
+    def reference(self, spec: ProgramSpec, term: TermSpec, pixels: Pixels) -> np.ndarray:
+        """The weights `[K]` that an image `[C, H, W]`, of the model's size, gives to `term`."""
+        session = self._session(build_reference(spec, term))
+        with _typed():
+            (weights,) = session.run(None, {port("picture"): pixels[None]})
+        return np.asarray(weights[0])
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
         options = ort.SessionOptions()

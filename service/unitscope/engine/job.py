@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 
-from unitscope.ascent.objectives import one_hot, unit_scores
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS
-from unitscope.ascent.transforms import draw
-from unitscope.engine.executor import Ascent, Executor, Program
+from unitscope.ascent.inputs import fixed_inputs, step_inputs
+from unitscope.ascent.objectives import unit_scores
+from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array, colors_of
+from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.executor import Ascent, Executor, Judgement, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode
-from unitscope.engine.plan import Plan
+from unitscope.engine.plan import Plan, PlannedTerm
 from unitscope.engine.request import (
     ClassScore,
     GradientStatus,
@@ -58,8 +60,12 @@ class Job:
         self.clock = Clock()
         self.step = 0
         self.program: Program | None = None
+        self._weights: list[np.ndarray] | None = None
         self._ascent: Ascent | None = None
+        self._entered: ProgramSpec | None = None
+        self._before = 0
         self._trajectory: list[TrajectoryPoint] = []
+        self._reached = False
         self._alive = False
         self._zeros = 0
         self._warm_ups = 0
@@ -69,26 +75,29 @@ class Job:
     @property
     def remaining(self) -> int:
         """Steps still to do."""
-        return self.plan.request.steps - self.step
+        return 0 if self._reached else self.plan.recipe.steps - self.step
 
     @property
-    def redirecting(self) -> bool:
-        """True while dead ReLUs are to be opened: the engine runs the redirected program."""
-        return self.step < self._warm_until
+    def spec(self) -> ProgramSpec:
+        """Of the program that the next step needs: the octave's, and with ReLUs open or not."""
+        ends = accumulate(stage.steps for stage in self.plan.stages)
+        stages = zip(ends, self.plan.stages, strict=True)
+        stage = next((s for end, s in stages if self.step < end), self.plan.stages[-1])
+        return replace(stage.spec, redirect=self.step < self._warm_until)
+
+    def prepare(self, executor: Executor, program: Program) -> None:
+        """Hand over the program for the next steps; may take a while, unlike `advance`."""
+        self.program = program
+        if self._weights is None:
+            self._weights = [self._weights_of(executor, term) for term in self.plan.terms]
 
     def advance(self, executor: Executor, program: Program) -> Maximization | None:
         """Take one step; returns the result after the last. Raises DeadGradient."""
-        ascent = self._ascent or self._start(executor, program)
-        request, image = self.plan.request, self.plan.spec.image
+        ascent = self._enter(executor, program)
         self.step += 1
-        matrices = draw(
-            request.transforms,
-            seed=request.seed,
-            step=self.step,
-            height_px=image.height_px,
-            width_px=image.width_px,
-        )
-        outcome = executor.step(program, ascent, self.step, matrices)
+        recipe, seed = self.plan.recipe, self.plan.request.seed
+        inputs = step_inputs(program.spec, recipe, seed, self.step, before=self._before)
+        outcome = executor.step(program, ascent, inputs)
         if not math.isfinite(outcome.gradient_norm + outcome.activation):
             raise NotFinite(
                 f"step {self.step}: activation {outcome.activation}, gradient norm "
@@ -103,15 +112,44 @@ class Job:
             raise self._dead()
         return self._finish(executor, program, ascent)
 
-    def _start(self, executor: Executor, program: Program) -> Ascent:
-        self.clock.started = time.monotonic()
-        plan = self.plan
-        parameterization = PARAMETERIZATIONS[plan.spec.parameterization]
-        parameters = parameterization.initial(plan.request.seed, plan.spec.image)
-        weights = one_hot(plan.layer, plan.unit, plan.request.position)
-        self._ascent = Ascent(program, parameters, weights, plan.learning_rate)
-        self._measure(executor, program, self._ascent)
+    def _weights_of(self, executor: Executor, term: PlannedTerm) -> np.ndarray:
+        if term.weights is not None:
+            return term.weights
+        assert term.reference is not None
+        return term.weight * executor.reference(self.plan.stages[0].spec, term.spec, term.reference)
+
+    def _enter(self, executor: Executor, program: Program) -> Ascent:
+        """The ascent at the size of `program`, begun or grown from the size before.
+
+        The optimizer begins anew: what it knows is about other parameters.
+        """
+        spec = program.spec
+        if self._ascent is not None and self._entered is not None:
+            if self._entered.image == spec.image:
+                return self._ascent
+            known = PARAMETERIZATIONS[spec.parameterization]
+            old = self._ascent.parameters()
+            parameters = known.resize(old, self._entered.image, spec.image)
+        else:
+            self.clock.started = time.monotonic()
+            parameters = self._first_parameters(spec)
+        assert self._weights is not None
+        target = self.plan.request.target
+        fixed = fixed_inputs(spec, self.plan.recipe, self._weights, target)
+        self._entered, self._before = spec, self.step
+        self._ascent = Ascent(program, parameters, fixed)
+        if not self._trajectory:
+            self._measure(executor, program, self._ascent)
         return self._ascent
+
+    def _first_parameters(self, spec: ProgramSpec) -> Array:
+        plan = self.plan
+        if plan.start is None:
+            return plan.recipe.start.draw(plan.request.seed, spec.parameterization, spec.image)
+        parameterization = PARAMETERIZATIONS[spec.parameterization]
+        colors = colors_of(spec.image.channels, decorrelated=plan.recipe.decorrelated)
+        fitted = parameterization.fit(np.asarray(plan.start / 255, np.float32), colors)
+        return parameterization.resize(fitted, plan.image, spec.image)
 
     def _watch_gradient(self, norm: float, *, redirected: bool) -> None:
         """Notice a gradient that is dead from the start: open the ReLUs, or give up."""
@@ -127,15 +165,19 @@ class Job:
 
     def _dead(self) -> DeadGradient:
         return DeadGradient(
-            f"the gradient of unit {self.plan.unit} of layer {self.plan.layer.name!r} is zero "
-            f"and stays zero after {self._warm_ups} warm-ups with opened ReLUs; try the layer "
-            "before the activation, another seed or another unit"
+            f"the gradient of {self._subject()} is zero and stays zero after {self._warm_ups} "
+            "warm-ups with opened ReLUs; try the layer before the activation, another seed or "
+            "another unit"
         )
+
+    def _subject(self) -> str:
+        unit, layer = self.plan.unit, self.plan.layer.name
+        return f"layer {layer!r}" if unit is None else f"unit {unit} of layer {layer!r}"
 
     def _report(
         self, executor: Executor, program: Program, ascent: Ascent, activation: float
     ) -> None:
-        steps, every = self.plan.request.steps, self.plan.request.preview_every_steps
+        steps, every = self.plan.recipe.steps, self.plan.request.preview_every_steps
         if self.step % max(steps // TRAJECTORY_POINTS, 1) == 0 and self.remaining:
             self._measure(executor, program, ascent)
         preview = None
@@ -144,31 +186,32 @@ class Job:
         self.mailbox.put(Progress(self.step, steps, activation, self._gradient_norm, preview))
 
     def _measure(self, executor: Executor, program: Program, ascent: Ascent) -> None:
-        scores, _ = executor.judge(program, executor.render(program, ascent))
-        units = self._unit_scores(scores)
-        self._trajectory.append(TrajectoryPoint(self.step, float(units[self.plan.unit])))
-
-    def _unit_scores(self, scores: np.ndarray) -> np.ndarray:
-        return unit_scores(self.plan.layer, scores, self.plan.request.position)
+        pixels = executor.render(program, ascent)
+        activation = executor.judge(program, ascent, pixels).activation
+        self._trajectory.append(TrajectoryPoint(self.step, activation))
+        target = self.plan.request.target
+        if target is not None:
+            begun = self._trajectory[0].activation
+            self._reached = (begun <= target) == (activation >= target)
 
     def _finish(self, executor: Executor, program: Program, ascent: Ascent) -> Maximization:
         plan = self.plan
         content = encode(executor.render(program, ascent), plan.request.image_format)
         seconds = time.monotonic() - self.clock.started
-        scores, logits = executor.judge(program, decode(content, plan.spec.image.channels))
+        judgement = executor.judge(program, ascent, decode(content, plan.image.channels))
         return Maximization(
             request_id=plan.request_id,
             image=content,
             image_format=plan.request.image_format,
-            width_px=plan.spec.image.width_px,
-            height_px=plan.spec.image.height_px,
-            metrics=self._metrics(self._unit_scores(scores), logits, seconds),
+            width_px=plan.image.width_px,
+            height_px=plan.image.height_px,
+            metrics=self._metrics(judgement, seconds),
         )
 
-    def _metrics(self, scores: np.ndarray, logits: np.ndarray, seconds: float) -> Metrics:
+    def _metrics(self, judgement: Judgement, seconds: float) -> Metrics:
         plan, info = self.plan, self.plan.model.info
         status: GradientStatus = "redirected" if self._warm_ups else "ok"
-        end = float(scores[plan.unit])
+        end = judgement.activation
         assert info.preprocessing is not None
         return Metrics(
             model=info.name,
@@ -181,8 +224,8 @@ class Job:
             activation_start=self._trajectory[0].activation,
             activation_end=end,
             trajectory=(*self._trajectory, TrajectoryPoint(self.step, end)),
-            rank=1 + int(np.sum(scores > end)),
-            top_classes=top_classes(logits, plan.model.labels),
+            rank=self._rank(judgement.scores),
+            top_classes=top_classes(judgement.logits, plan.model.labels),
             gradient_norm=self._gradient_norm,
             gradient_status=status,
             steps=self.step,
@@ -193,6 +236,13 @@ class Job:
             steps_per_second=self.step / seconds,
             preprocessing=info.preprocessing,
         )
+
+    def _rank(self, scores: np.ndarray) -> int | None:
+        """Of the unit among its layer's units."""
+        if self.plan.unit is None:
+            return None
+        units = unit_scores(self.plan.layer, scores, self.plan.request.position)
+        return 1 + int(np.sum(units > units[self.plan.unit]))
 
 
 def top_classes(logits: np.ndarray, labels: tuple[str, ...]) -> tuple[ClassScore, ...]:

@@ -1,50 +1,81 @@
-"""From what was asked to what will be done: every check and every default, before any work."""
+"""From what was asked to what will be done: every default, before any work."""
 
 from __future__ import annotations
 
-import math
 import uuid
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from unitscope.ascent.optimizers import OPTIMIZERS
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
-from unitscope.ascent.program import ProgramSpec
-from unitscope.ascent.transforms import TRANSFORMS
+import numpy as np
+
+from unitscope.ascent.objectives import OBJECTIVES, one_hot
+from unitscope.ascent.parameterizations import ImageSpec
+from unitscope.ascent.presets import Recipe
+from unitscope.ascent.program import ProgramSpec, TermSpec
+from unitscope.ascent.transforms import is_affine
+from unitscope.engine.given_image import read_image
+from unitscope.engine.limits import MIN_IMAGE_SIZE_PX
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import resized
-from unitscope.engine.request import Accepted, ImageFormat, MaximizeRequest
+from unitscope.engine.picture import Pixels
+from unitscope.engine.request import Accepted, MaximizeRequest, Term
 from unitscope.errors import InvalidRequest
 from unitscope.graph.card import Card
 from unitscope.graph.layers import Layer
 
-MIN_IMAGE_SIZE_PX = 8
 MAX_SIDE_PX = 8192
 """Of the longer side, which a request does not state: Fourier's basis takes its square."""
-_MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The most a single request may ask for."""
+class PlannedTerm:
+    """A term with everything found.
 
-    max_steps: int = 4096
-    max_image_size_px: int = 1024
+    `unit`: None where the objective has none. `weights`: `[K]`; None where they are the activation
+    on `reference` `[C, H, W]`, times `weight`.
+    """
+
+    spec: TermSpec
+    unit: int | None
+    weight: float
+    weights: np.ndarray | None
+    reference: Pixels | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """So many steps with one program."""
+
+    spec: ProgramSpec
+    steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A request with everything resolved."""
+    """A request with everything resolved. The first of `terms` is what metrics speak of."""
 
     request: MaximizeRequest
     request_id: str
     model: LoadedModel
-    layer: Layer
-    unit: int
+    recipe: Recipe
+    terms: tuple[PlannedTerm, ...]
+    stages: tuple[Stage, ...]
     label: str
-    learning_rate: float
-    spec: ProgramSpec
+    start: Pixels | None
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that metrics speak of."""
+        return self.terms[0].spec.layer
+
+    @property
+    def unit(self) -> int | None:
+        """The unit that metrics speak of; None where the objective has none."""
+        return self.terms[0].unit
+
+    @property
+    def image(self) -> ImageSpec:
+        """The finished picture."""
+        return self.stages[-1].spec.image
 
     def accepted(self) -> Accepted:
         """What the caller is told first."""
@@ -54,60 +85,78 @@ class Plan:
             tensor=self.layer.tensor,
             unit=self.unit,
             label=self.label,
-            steps=self.request.steps,
-            image_width_px=self.spec.image.width_px,
-            image_height_px=self.spec.image.height_px,
+            steps=self.recipe.steps,
+            image_width_px=self.image.width_px,
+            image_height_px=self.image.height_px,
         )
 
 
-def check(request: MaximizeRequest, limits: Limits) -> None:
-    """Check what can be checked without the model; raises InvalidRequest naming the field."""
-    _within("steps", request.steps, 1, limits.max_steps)
-    _within("seed", request.seed, 0, _MAX_SEED)
-    if request.image_size_px is not None:
-        _within("image_size_px", request.image_size_px, MIN_IMAGE_SIZE_PX, limits.max_image_size_px)
-    rate = request.learning_rate
-    if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise InvalidRequest("learning_rate", rate, "a finite number above 0")
-    _within("preview_every_steps", request.preview_every_steps, 0, limits.max_steps)
-    _one_of("parameterization", request.parameterization, PARAMETERIZATIONS)
-    _one_of("optimizer", request.optimizer, OPTIMIZERS)
-    _one_of("image_format", request.image_format, get_args(ImageFormat))
-    for name in request.transforms:
-        _one_of("transforms", name, TRANSFORMS)
-
-
 def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
-    """Find layer and unit and settle the defaults; raises NotFound or InvalidRequest."""
+    """Find layers and units and settle the defaults; raises NotFound or InvalidRequest."""
+    recipe = request.recipe()
     image = _image(request, model.subject.card)
     if model.info.resizable:
         model = resized(model, image.height_px, image.width_px)
     card = model.subject.card
-    layer = model.find_layer(request.layer)
-    unit = model.find_unit(layer, request.unit)
-    _check_position(request.position, layer)
-    spec = ProgramSpec(
-        subject=model.subject,
-        logits=model.info.logits_tensor,
-        layer=layer,
-        image=image,
-        objective="channel" if request.position is None else "neuron",
-        parameterization=request.parameterization,
-        optimizer=request.optimizer,
-        views=bool(request.transforms)
-        or (image.height_px, image.width_px) != (card.height_px, card.width_px),
-    )
-    rate = request.learning_rate
+    if recipe.views > 1 and not model.info.batchable:
+        raise InvalidRequest("views", recipe.views, "1: the model takes one picture at a time")
+    terms = tuple(_term(term, model) for term in (request, *request.terms))
+    first = terms[0]
     return Plan(
         request=request,
         request_id=request.request_id or str(uuid.uuid4()),
         model=model,
-        layer=layer,
-        unit=unit,
-        label=model.label_of(layer, unit),
-        learning_rate=OPTIMIZERS[request.optimizer].learning_rate if rate is None else rate,
-        spec=spec,
+        recipe=recipe,
+        terms=terms,
+        stages=_stages(request, recipe, model, image, terms),
+        label="" if first.unit is None else model.label_of(first.spec.layer, first.unit),
+        start=_given("start_image", request.start_image, card, image),
     )
+
+
+def _stages(
+    request: MaximizeRequest,
+    recipe: Recipe,
+    model: LoadedModel,
+    image: ImageSpec,
+    terms: tuple[PlannedTerm, ...],
+) -> tuple[Stage, ...]:
+    """One per octave, the smallest picture first; the last takes what steps are left over."""
+    sizes = [_octave(image, recipe.octave_scale**-back) for back in range(recipe.octaves)][::-1]
+    each = recipe.steps // recipe.octaves
+    counts = [each] * (len(sizes) - 1) + [recipe.steps - each * (len(sizes) - 1)]
+    card = model.subject.card
+    filters = sorted({named.name for named in recipe.transforms if not is_affine(named)})
+    return tuple(
+        Stage(
+            ProgramSpec(
+                subject=model.subject,
+                logits=model.info.logits_tensor,
+                terms=tuple(term.spec for term in terms),
+                image=size,
+                parameterization=recipe.parameterization,
+                optimizer=recipe.optimizer,
+                views=recipe.views
+                if recipe.transforms or size.shape[1:] != (card.height_px, card.width_px)
+                else 0,
+                filters=tuple(filters),
+                penalties=tuple(used.name for used in recipe.penalties),
+                constraints=tuple(used.name for used in recipe.constraints),
+                targeted=request.target is not None,
+                stretched=recipe.stretched,
+            ),
+            count,
+        )
+        for size, count in zip(sizes, counts, strict=True)
+        if count
+    )
+
+
+def _octave(image: ImageSpec, scale: float) -> ImageSpec:
+    height, width = (
+        max(round(side * scale), min(side, MIN_IMAGE_SIZE_PX)) for side in image.shape[1:]
+    )
+    return ImageSpec(image.channels, height, width)
 
 
 def _image(request: MaximizeRequest, card: Card) -> ImageSpec:
@@ -121,26 +170,60 @@ def _image(request: MaximizeRequest, card: Card) -> ImageSpec:
     return ImageSpec(len(card.channels), height, width)
 
 
+def _term(term: Term, model: LoadedModel) -> PlannedTerm:
+    layer = model.find_layer(term.layer)
+    _check_position(term.position, layer)
+    kind = term.objective or ("channel" if term.position is None else "neuron")
+    if kind == "probability" and layer.tensor != model.info.logits_tensor:
+        expected = f"another one for layer {layer.name!r}: only the logits have probabilities"
+        raise InvalidRequest("objective", kind, expected)
+    unit = None if term.unit is None else model.find_unit(layer, term.unit)
+    card = model.subject.card
+    size = ImageSpec(len(card.channels), card.height_px, card.width_px)
+    return PlannedTerm(
+        spec=TermSpec(layer, kind),
+        unit=unit,
+        weight=term.weight,
+        weights=_weights(term, kind, layer, unit),
+        reference=_given("reference", term.reference, card, size),
+    )
+
+
+def _weights(term: Term, kind: str, layer: Layer, unit: int | None) -> np.ndarray | None:
+    """The row of weights, unless an image says it."""
+    if OBJECTIVES[kind].of_image:
+        return None
+    if unit is not None:
+        return term.weight * one_hot(layer, unit, term.position)
+    if not term.direction:
+        return np.full(1, term.weight, np.float32)
+    if len(term.direction) != layer.unit_count:
+        expected = f"{layer.unit_count} numbers, one per unit of layer {layer.name!r}"
+        raise InvalidRequest("direction", f"{len(term.direction)} numbers", expected)
+    along = np.asarray(term.direction, np.float32)
+    if term.position is not None:
+        along = sum(
+            weight * one_hot(layer, index, term.position) for index, weight in enumerate(along)
+        )
+    return term.weight * along
+
+
+def _given(field: str, content: bytes, card: Card, size: ImageSpec) -> Pixels | None:
+    """An image that came with the request, if one did."""
+    if not content:
+        return None
+    return read_image(field, content, len(card.channels), size.height_px, size.width_px)
+
+
 def _check_position(position: tuple[int, int] | None, layer: Layer) -> None:
     if position is None:
         return
-    if len(layer.shape) != 3:
+    places = [int(dim) for axis, dim in enumerate(layer.shape) if axis != layer.unit_axis]
+    if len(places) not in (1, 2):
         raise InvalidRequest(
             "position", position, f"none: layer {layer.name!r} is not a map of units"
         )
-    height, width = (dim for axis, dim in enumerate(layer.shape) if axis != layer.unit_axis)
+    height, width = places if len(places) == 2 else (1, places[0])
     x, y = position
-    if not (0 <= x < int(width) and 0 <= y < int(height)):
-        raise InvalidRequest(
-            "position", position, f"x in 0..{int(width) - 1} and y in 0..{int(height) - 1}"
-        )
-
-
-def _within(field: str, got: int, low: int, high: int) -> None:
-    if not low <= got <= high:
-        raise InvalidRequest(field, got, f"a whole number in {low}..{high}")
-
-
-def _one_of(field: str, got: str, known: Collection[str] | Sequence[str]) -> None:
-    if got not in known:
-        raise InvalidRequest(field, got, f"one of {', '.join(known)}")
+    if not (0 <= x < width and 0 <= y < height):
+        raise InvalidRequest("position", position, f"x in 0..{width - 1} and y in 0..{height - 1}")

@@ -2,40 +2,91 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from unitscope.ascent.optimizers import OPTIMIZERS
+from unitscope.ascent.presets import PRESETS, Recipe, Regularizer
+from unitscope.ascent.transforms import Transform
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 GradientStatus = Literal["ok", "redirected"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaximizeRequest:
-    """What to climb and how. Defaults are the `unitscope` way; every field is replayable.
+class Term:
+    """A summand of what is climbed.
 
-    `model`: name in the repository, "" for the default model.
-    `layer`: tensor name or friendly name, "" for the logits.
-    `unit`: channel or feature index, or the label of a class.
-    `position`: (x, y) in the layer's map to climb one neuron; None for the whole channel.
-    `image_size_px`: side of the square picture; None for the model's input size.
-    `transforms`: names, applied in this order.
+    `unit`: channel or feature index, or the label of a class. `layer`: tensor name or friendly
+    name, "" for the logits. `position`: (x, y) in the layer's map, or (token, 0), to climb one
+    neuron; None for the whole channel. `direction`: a number per unit, instead of a unit.
+    `reference`: an encoded image, for the objectives that compare with one. `objective`: one of
+    `ascent.objectives.OBJECTIVES`; "" for "channel", or "neuron" where there is a position.
+    `weight`: below 0 to bring it down.
     """
 
-    unit: int | str
-    model: str = ""
+    unit: int | str | None = None
     layer: str = ""
-    steps: int = 256
-    seed: int = 0
     position: tuple[int, int] | None = None
+    direction: tuple[float, ...] = ()
+    reference: bytes = field(default=b"", repr=False)
+    objective: str = ""
+    weight: float = 1.0
+
+    def __mul__(self, factor: float) -> Self:
+        return replace(self, weight=self.weight * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Self:
+        return self * -1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaximizeRequest(Term):
+    """What to climb and how; every field is replayable.
+
+    It is the first term itself; `terms` are added to it. `model`: name in the repository, "" for
+    the default model. `target`: bring the activation to this number, not to the highest, and stop
+    there. `seed`: of all that is random. `image_size_px`: shorter side of the picture; None for
+    the model's input size. `start_image`: an encoded image to begin with. `preset`: the name of a
+    recipe; the fields from `steps` on replace its own unless they are None (see
+    `ascent.presets.Recipe`).
+    """
+
+    model: str = ""
+    terms: tuple[Term, ...] = ()
+    target: float | None = None
+    seed: int = 0
     image_size_px: int | None = None
-    learning_rate: float | None = None
-    parameterization: str = "fourier"
-    transforms: tuple[str, ...] = ("pad", "jitter", "scale", "rotate")
-    optimizer: str = "adam"
+    start_image: bytes = field(default=b"", repr=False)
     image_format: ImageFormat = "png"
     preview_every_steps: int = 0
     request_id: str = ""
+    preset: str = "unitscope"
+    steps: int | None = None
+    parameterization: str | None = None
+    decorrelated: bool | None = None
+    transforms: tuple[Transform, ...] | None = None
+    views: int | None = None
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    schedule: str | None = None
+    penalties: tuple[Regularizer, ...] | None = None
+    constraints: tuple[Regularizer, ...] | None = None
+    octaves: int | None = None
+
+    def recipe(self) -> Recipe:
+        """The preset with what the request replaces; raises NotFound for an unknown one.
+
+        Another optimizer brings its own learning rate, unless the request has one.
+        """
+        names = {known.name for known in fields(Recipe)} & {own.name for own in fields(self)}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.optimizer is not None:
+            given = {"learning_rate": OPTIMIZERS[self.optimizer].learning_rate} | given
+        return replace(PRESETS[self.preset], **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +96,7 @@ class Accepted:
     request_id: str
     model: str
     tensor: str
-    unit: int
+    unit: int | None
     label: str
     steps: int
     image_width_px: int
@@ -99,7 +150,8 @@ class Preprocessing:
 class Metrics:
     """What was measured, on the finished picture as encoded (8 bits), without transforms.
 
-    `rank`: 1 when no other unit of the layer responds more, out of `unit_count`.
+    `unit`, `rank`: None for an objective without a unit; a rank of 1 when no other unit of the
+    layer responds more, out of `unit_count`.
     `gradient_norm`: L2 norm of the gradient with respect to the parameters at the last step.
     `gradient_status`: "redirected" when the gradient was dead at first and ReLU masks were
     opened for a warm-up (Lucid's remedy).
@@ -109,13 +161,13 @@ class Metrics:
     model_sha256: str
     layer: str
     tensor: str
-    unit: int
+    unit: int | None
     unit_count: int
     label: str
     activation_start: float
     activation_end: float
     trajectory: tuple[TrajectoryPoint, ...]
-    rank: int
+    rank: int | None
     top_classes: tuple[ClassScore, ...]
     gradient_norm: float
     gradient_status: GradientStatus

@@ -7,14 +7,16 @@ a maximization reads the same on both sides.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from unitscope._gen.unitscope.v1 import maximize_pb2 as pb
+from unitscope.ascent.presets import Regularizer
+from unitscope.ascent.transforms import Transform
 from unitscope.engine.request import (
     Accepted,
     ClassScore,
@@ -25,6 +27,7 @@ from unitscope.engine.request import (
     MaximizeRequest,
     Metrics,
     Progress,
+    Term,
     TrajectoryPoint,
 )
 from unitscope.errors import InvalidRequest
@@ -48,6 +51,8 @@ _WORDS = {
     FieldDescriptor.CPPTYPE_INT64: "an integer of 64 bits",
     FieldDescriptor.CPPTYPE_DOUBLE: "a number",
     FieldDescriptor.CPPTYPE_STRING: "a text",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false",
+    FieldDescriptor.CPPTYPE_ENUM: "a value of its enumeration",
 }
 
 
@@ -57,19 +62,17 @@ _WORDS = {
 def from_request(message: pb.MaximizeRequest) -> MaximizeRequest:
     """What is asked; an absent field keeps the noun's default.
 
-    Raises InvalidRequest if no unit is given, or for what only the wire can get wrong.
+    Raises InvalidRequest for what only the wire can get wrong.
     """
-    selector = message.WhichOneof("unit_selector")
-    if selector is None:
-        raise InvalidRequest("unit", None, "a unit index or a class label")
     given: dict[str, Any] = {"steps": message.steps} if message.HasField("steps") else {}
     return MaximizeRequest(
-        unit=getattr(message, selector),
+        unit=_unit(message),
         model=message.model,
         layer=message.layer,
         request_id=_checked_uuid(message.request_id),
+        terms=tuple(map(_from_term, message.terms)),
         **given,
-        **_from_options(message.options),
+        **_present(message.options),
     )
 
 
@@ -78,16 +81,32 @@ def to_request(request: MaximizeRequest) -> pb.MaximizeRequest:
     message = pb.MaximizeRequest()
     for name in ("model", "layer", "steps", "request_id"):
         _fill(message, name, getattr(request, name))
-    _fill(message, "label" if isinstance(request.unit, str) else "unit", request.unit)
-    for name in ("seed", "image_size_px", "learning_rate", "parameterization", "optimizer"):
-        if getattr(request, name) is not None:
-            _fill(message.options, name, getattr(request, name))
-    message.options.transforms.names[:] = request.transforms
-    message.options.image_format = _format_value(request.image_format)
-    if request.position is not None:
-        for name, value in zip("xy", request.position, strict=True):
-            _fill(message.options.position, name, value)
+    _fill_unit(message, request.unit)
+    for term in request.terms:
+        _fill_term(message.terms.add(), term)
+    for field in message.options.DESCRIPTOR.fields:
+        _fill(message.options, field.name, getattr(request, field.name))
     return message
+
+
+def _from_term(message: pb.Term) -> Term:
+    return Term(unit=_unit(message), **_present(message, omit=("unit", "label")))
+
+
+def _fill_term(message: pb.Term, term: Term) -> None:
+    _fill_unit(message, term.unit)
+    for field in message.DESCRIPTOR.fields:
+        if field.name not in ("unit", "label"):
+            _fill(message, field.name, getattr(term, field.name))
+
+
+def _unit(message: pb.MaximizeRequest | pb.Term) -> int | str | None:
+    selector = message.WhichOneof("unit_selector")
+    return None if selector is None else getattr(message, selector)
+
+
+def _fill_unit(message: pb.MaximizeRequest | pb.Term, unit: int | str | None) -> None:
+    _fill(message, "label" if isinstance(unit, str) else "unit", unit)
 
 
 def from_stream_request(message: pb.StreamMaximizeRequest) -> tuple[MaximizeRequest, int]:
@@ -109,23 +128,55 @@ def to_stream_request(
     return message
 
 
-_OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "transforms": lambda transforms: tuple(transforms.names),
-    "position": lambda position: (position.x, position.y),
-    "image_format": lambda value: _format_name(value),
-}
-
-
-def _from_options(options: pb.MaximizeOptions) -> dict[str, Any]:
-    """The options that are present, by the noun's names."""
+def _present(message: Message, omit: Collection[str] = ()) -> dict[str, Any]:
+    """The fields that are present, as the noun has them, by name."""
     return {
-        field.name: _OPTIONS.get(field.name, _unchanged)(value)
-        for field, value in options.ListFields()
+        field.name: _READ.get(field.name, _unchanged)(value)
+        for field, value in message.ListFields()
+        if field.name not in omit
     }
 
 
 def _unchanged(value: Any) -> Any:
     return value
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "transforms": lambda found: tuple(Transform(**read_fields(item)) for item in found.items),
+    "penalties": lambda found: tuple(map(_from_regularizer, found.items)),
+    "constraints": lambda found: tuple(map(_from_regularizer, found.items)),
+    "direction": tuple,
+    "position": lambda position: (position.x, position.y),
+    "image_format": lambda value: _format_name(value),
+}
+
+
+def _from_regularizer(message: pb.Regularizer) -> Regularizer:
+    given = {"every_steps": message.every_steps} if message.HasField("every_steps") else {}
+    return Regularizer(message.name, message.strength, **given)
+
+
+def _fill(message: Message, name: str, value: Any) -> None:
+    """Set a field, unless the value is None; raises InvalidRequest if the field cannot hold it."""
+    if value is None:
+        return
+    field = message.DESCRIPTOR.fields_by_name[name]
+    try:
+        if name == "image_format":
+            setattr(message, name, _format_value(value))
+        elif name == "position":
+            message.position.x, message.position.y = value  # type: ignore[attr-defined]
+        elif field.message_type is not None:
+            items = getattr(message, name)
+            items.SetInParent()
+            for item in value:
+                items.items.add(**asdict(item))
+        elif field.is_repeated:
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+    except (TypeError, ValueError):
+        raise InvalidRequest(name, value, _WORDS.get(field.cpp_type, "its items")) from None
 
 
 def _checked_uuid(text: str) -> str:
@@ -147,15 +198,6 @@ def _format_value(name: ImageFormat) -> pb.ImageFormat:
     if name not in _FORMATS:
         raise InvalidRequest("image_format", name, f"one of {', '.join(_FORMATS)}")
     return _FORMATS[name]
-
-
-def _fill(message: Message, name: str, value: object) -> None:
-    """Set a scalar field; raises InvalidRequest if the field cannot hold the value."""
-    try:
-        setattr(message, name, value)
-    except (TypeError, ValueError):
-        kind = message.DESCRIPTOR.fields_by_name[name].cpp_type
-        raise InvalidRequest(name, value, _WORDS[kind]) from None
 
 
 # Events

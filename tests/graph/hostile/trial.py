@@ -55,7 +55,7 @@ def _refusal(use: Callable[[Path], object], path: Path) -> str:
 
 def _compile(path: Path) -> None:
     plan = resolve(MaximizeRequest(unit=0), load_model(path))
-    Executor(threads=1).compile(plan.spec)
+    Executor(threads=1).compile(plan.stages[-1].spec)
 
 
 def report(path: Path) -> dict[str, object]:

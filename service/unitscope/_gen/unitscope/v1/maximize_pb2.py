@@ -26,41 +26,49 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from unitscope._gen.unitscope.v1 import model_pb2 as unitscope_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bunitscope/v1/maximize.proto\x12\x0cunitscope.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18unitscope/v1/model.proto\"\xc3\x01\n\x0fMaximizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05layer\x18\x02 \x01(\t\x12\x0e\n\x04unit\x18\x03 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x04 \x01(\tH\x00\x12\x12\n\x05steps\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12.\n\x07options\x18\x06 \x01(\x0b\x32\x1d.unitscope.v1.MaximizeOptions\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\x0f\n\runit_selectorB\x08\n\x06_steps\"\xec\x02\n\x0fMaximizeOptions\x12\x11\n\x04seed\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rimage_size_px\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10parameterization\x18\x04 \x01(\tH\x03\x88\x01\x01\x12,\n\ntransforms\x18\x05 \x01(\x0b\x32\x18.unitscope.v1.Transforms\x12\x16\n\toptimizer\x18\x06 \x01(\tH\x04\x88\x01\x01\x12(\n\x08position\x18\x07 \x01(\x0b\x32\x16.unitscope.v1.Position\x12/\n\x0cimage_format\x18\x08 \x01(\x0e\x32\x19.unitscope.v1.ImageFormatB\x07\n\x05_seedB\x10\n\x0e_image_size_pxB\x10\n\x0e_learning_rateB\x13\n\x11_parameterizationB\x0c\n\n_optimizer\"\x1b\n\nTransforms\x12\r\n\x05names\x18\x01 \x03(\t\" \n\x08Position\x12\t\n\x01x\x18\x01 \x01(\x05\x12\t\n\x01y\x18\x02 \x01(\x05\"r\n\x10MaximizeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x05image\x18\x02 \x01(\x0b\x32\x13.unitscope.v1.Image\x12&\n\x07metrics\x18\x03 \x01(\x0b\x32\x15.unitscope.v1.Metrics\"e\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.unitscope.v1.ImageFormat\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\"\xde\x04\n\x07Metrics\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\t\x12\r\n\x05layer\x18\x03 \x01(\t\x12\x0e\n\x06tensor\x18\x04 \x01(\t\x12\x0c\n\x04unit\x18\x05 \x01(\x05\x12\x12\n\nunit_count\x18\x06 \x01(\x05\x12\r\n\x05label\x18\x07 \x01(\t\x12\x18\n\x10\x61\x63tivation_start\x18\x08 \x01(\x01\x12\x16\n\x0e\x61\x63tivation_end\x18\t \x01(\x01\x12\x31\n\ntrajectory\x18\n \x03(\x0b\x32\x1d.unitscope.v1.TrajectoryPoint\x12\x0c\n\x04rank\x18\x0b \x01(\x05\x12-\n\x0btop_classes\x18\x0c \x03(\x0b\x32\x18.unitscope.v1.ClassScore\x12\x15\n\rgradient_norm\x18\r \x01(\x01\x12\x35\n\x0fgradient_status\x18\x0e \x01(\x0e\x32\x1c.unitscope.v1.GradientStatus\x12\r\n\x05steps\x18\x0f \x01(\x05\x12\x0c\n\x04seed\x18\x10 \x01(\x03\x12)\n\x06queued\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tcompiling\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07running\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10steps_per_second\x18\x14 \x01(\x01\x12\x32\n\rpreprocessing\x18\x15 \x01(\x0b\x32\x1b.unitscope.v1.Preprocessing\"3\n\x0fTrajectoryPoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x12\n\nactivation\x18\x02 \x01(\x01\"?\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\"\x83\x01\n\x15StreamMaximizeRequest\x12/\n\x08maximize\x18\x01 \x01(\x0b\x32\x1d.unitscope.v1.MaximizeRequest\x12\x1b\n\x13preview_every_steps\x18\x02 \x01(\x05\x12\x1c\n\x14progress_every_steps\x18\x03 \x01(\x05\"\xab\x01\n\x16StreamMaximizeResponse\x12*\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x16.unitscope.v1.AcceptedH\x00\x12*\n\x08progress\x18\x02 \x01(\x0b\x32\x16.unitscope.v1.ProgressH\x00\x12\x30\n\x06result\x18\x03 \x01(\x0b\x32\x1e.unitscope.v1.MaximizeResponseH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x08\x41\x63\x63\x65pted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06tensor\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\x05\x12\r\n\x05label\x18\x05 \x01(\t\x12\r\n\x05steps\x18\x06 \x01(\x05\x12\x16\n\x0eimage_width_px\x18\x07 \x01(\x05\x12\x17\n\x0fimage_height_px\x18\x08 \x01(\x05\"t\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x12\n\nactivation\x18\x03 \x01(\x01\x12\x15\n\rgradient_norm\x18\x04 \x01(\x01\x12\x14\n\x07preview\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_preview*o\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03*i\n\x0eGradientStatus\x12\x1f\n\x1bGRADIENT_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12GRADIENT_STATUS_OK\x10\x01\x12\x1e\n\x1aGRADIENT_STATUS_REDIRECTED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bunitscope/v1/maximize.proto\x12\x0cunitscope.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18unitscope/v1/model.proto\"\xe6\x01\n\x0fMaximizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05layer\x18\x02 \x01(\t\x12\x0e\n\x04unit\x18\x03 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x04 \x01(\tH\x00\x12\x12\n\x05steps\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12.\n\x07options\x18\x06 \x01(\x0b\x32\x1d.unitscope.v1.MaximizeOptions\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12!\n\x05terms\x18\x08 \x03(\x0b\x32\x12.unitscope.v1.TermB\x0f\n\runit_selectorB\x08\n\x06_steps\"\xca\x01\n\x04Term\x12\r\n\x05layer\x18\x01 \x01(\t\x12\x0e\n\x04unit\x18\x02 \x01(\x05H\x00\x12\x0f\n\x05label\x18\x03 \x01(\tH\x00\x12(\n\x08position\x18\x04 \x01(\x0b\x32\x16.unitscope.v1.Position\x12\x11\n\tdirection\x18\x05 \x03(\x01\x12\x11\n\treference\x18\x06 \x01(\x0c\x12\x11\n\tobjective\x18\x07 \x01(\t\x12\x13\n\x06weight\x18\x08 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\runit_selectorB\t\n\x07_weight\"\x9d\x06\n\x0fMaximizeOptions\x12\x11\n\x04seed\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rimage_size_px\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10parameterization\x18\x04 \x01(\tH\x03\x88\x01\x01\x12,\n\ntransforms\x18\x05 \x01(\x0b\x32\x18.unitscope.v1.Transforms\x12\x16\n\toptimizer\x18\x06 \x01(\tH\x04\x88\x01\x01\x12(\n\x08position\x18\x07 \x01(\x0b\x32\x16.unitscope.v1.Position\x12/\n\x0cimage_format\x18\x08 \x01(\x0e\x32\x19.unitscope.v1.ImageFormat\x12\x13\n\x06preset\x18\t \x01(\tH\x05\x88\x01\x01\x12\x16\n\tobjective\x18\n \x01(\tH\x06\x88\x01\x01\x12\x11\n\tdirection\x18\x0b \x03(\x01\x12\x11\n\treference\x18\x0c \x01(\x0c\x12\x13\n\x06weight\x18\r \x01(\x01H\x07\x88\x01\x01\x12\x13\n\x06target\x18\x0e \x01(\x01H\x08\x88\x01\x01\x12\x13\n\x0bstart_image\x18\x0f \x01(\x0c\x12\x19\n\x0c\x64\x65\x63orrelated\x18\x10 \x01(\x08H\t\x88\x01\x01\x12\x12\n\x05views\x18\x11 \x01(\x05H\n\x88\x01\x01\x12\x15\n\x08schedule\x18\x12 \x01(\tH\x0b\x88\x01\x01\x12-\n\tpenalties\x18\x13 \x01(\x0b\x32\x1a.unitscope.v1.Regularizers\x12/\n\x0b\x63onstraints\x18\x14 \x01(\x0b\x32\x1a.unitscope.v1.Regularizers\x12\x14\n\x07octaves\x18\x15 \x01(\x05H\x0c\x88\x01\x01\x42\x07\n\x05_seedB\x10\n\x0e_image_size_pxB\x10\n\x0e_learning_rateB\x13\n\x11_parameterizationB\x0c\n\n_optimizerB\t\n\x07_presetB\x0c\n\n_objectiveB\t\n\x07_weightB\t\n\x07_targetB\x0f\n\r_decorrelatedB\x08\n\x06_viewsB\x0b\n\t_scheduleB\n\n\x08_octaves\"4\n\nTransforms\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.unitscope.v1.Transform\"O\n\tTransform\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x03low\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_lowB\x07\n\x05_high\"8\n\x0cRegularizers\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.unitscope.v1.Regularizer\"W\n\x0bRegularizer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08strength\x18\x02 \x01(\x01\x12\x18\n\x0b\x65very_steps\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_every_steps\" \n\x08Position\x12\t\n\x01x\x18\x01 \x01(\x05\x12\t\n\x01y\x18\x02 \x01(\x05\"r\n\x10MaximizeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x05image\x18\x02 \x01(\x0b\x32\x13.unitscope.v1.Image\x12&\n\x07metrics\x18\x03 \x01(\x0b\x32\x15.unitscope.v1.Metrics\"e\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.unitscope.v1.ImageFormat\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\"\xfa\x04\n\x07Metrics\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\t\x12\r\n\x05layer\x18\x03 \x01(\t\x12\x0e\n\x06tensor\x18\x04 \x01(\t\x12\x11\n\x04unit\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nunit_count\x18\x06 \x01(\x05\x12\r\n\x05label\x18\x07 \x01(\t\x12\x18\n\x10\x61\x63tivation_start\x18\x08 \x01(\x01\x12\x16\n\x0e\x61\x63tivation_end\x18\t \x01(\x01\x12\x31\n\ntrajectory\x18\n \x03(\x0b\x32\x1d.unitscope.v1.TrajectoryPoint\x12\x11\n\x04rank\x18\x0b \x01(\x05H\x01\x88\x01\x01\x12-\n\x0btop_classes\x18\x0c \x03(\x0b\x32\x18.unitscope.v1.ClassScore\x12\x15\n\rgradient_norm\x18\r \x01(\x01\x12\x35\n\x0fgradient_status\x18\x0e \x01(\x0e\x32\x1c.unitscope.v1.GradientStatus\x12\r\n\x05steps\x18\x0f \x01(\x05\x12\x0c\n\x04seed\x18\x10 \x01(\x03\x12)\n\x06queued\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tcompiling\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07running\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10steps_per_second\x18\x14 \x01(\x01\x12\x32\n\rpreprocessing\x18\x15 \x01(\x0b\x32\x1b.unitscope.v1.PreprocessingB\x07\n\x05_unitB\x07\n\x05_rank\"3\n\x0fTrajectoryPoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x12\n\nactivation\x18\x02 \x01(\x01\"?\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\"\x83\x01\n\x15StreamMaximizeRequest\x12/\n\x08maximize\x18\x01 \x01(\x0b\x32\x1d.unitscope.v1.MaximizeRequest\x12\x1b\n\x13preview_every_steps\x18\x02 \x01(\x05\x12\x1c\n\x14progress_every_steps\x18\x03 \x01(\x05\"\xab\x01\n\x16StreamMaximizeResponse\x12*\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x16.unitscope.v1.AcceptedH\x00\x12*\n\x08progress\x18\x02 \x01(\x0b\x32\x16.unitscope.v1.ProgressH\x00\x12\x30\n\x06result\x18\x03 \x01(\x0b\x32\x1e.unitscope.v1.MaximizeResponseH\x00\x42\x07\n\x05\x65vent\"\xa8\x01\n\x08\x41\x63\x63\x65pted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06tensor\x18\x03 \x01(\t\x12\x11\n\x04unit\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05label\x18\x05 \x01(\t\x12\r\n\x05steps\x18\x06 \x01(\x05\x12\x16\n\x0eimage_width_px\x18\x07 \x01(\x05\x12\x17\n\x0fimage_height_px\x18\x08 \x01(\x05\x42\x07\n\x05_unit\"t\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x12\n\nactivation\x18\x03 \x01(\x01\x12\x15\n\rgradient_norm\x18\x04 \x01(\x01\x12\x14\n\x07preview\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_preview*o\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03*i\n\x0eGradientStatus\x12\x1f\n\x1bGRADIENT_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12GRADIENT_STATUS_OK\x10\x01\x12\x1e\n\x1aGRADIENT_STATUS_REDIRECTED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unitscope.v1.maximize_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEFORMAT']._serialized_start=2260
-  _globals['_IMAGEFORMAT']._serialized_end=2371
-  _globals['_GRADIENTSTATUS']._serialized_start=2373
-  _globals['_GRADIENTSTATUS']._serialized_end=2478
+  _globals['_IMAGEFORMAT']._serialized_start=3228
+  _globals['_IMAGEFORMAT']._serialized_end=3339
+  _globals['_GRADIENTSTATUS']._serialized_start=3341
+  _globals['_GRADIENTSTATUS']._serialized_end=3446
   _globals['_MAXIMIZEREQUEST']._serialized_start=104
-  _globals['_MAXIMIZEREQUEST']._serialized_end=299
-  _globals['_MAXIMIZEOPTIONS']._serialized_start=302
-  _globals['_MAXIMIZEOPTIONS']._serialized_end=666
-  _globals['_TRANSFORMS']._serialized_start=668
-  _globals['_TRANSFORMS']._serialized_end=695
-  _globals['_POSITION']._serialized_start=697
-  _globals['_POSITION']._serialized_end=729
-  _globals['_MAXIMIZERESPONSE']._serialized_start=731
-  _globals['_MAXIMIZERESPONSE']._serialized_end=845
-  _globals['_IMAGE']._serialized_start=847
-  _globals['_IMAGE']._serialized_end=948
-  _globals['_METRICS']._serialized_start=951
-  _globals['_METRICS']._serialized_end=1557
-  _globals['_TRAJECTORYPOINT']._serialized_start=1559
-  _globals['_TRAJECTORYPOINT']._serialized_end=1610
-  _globals['_CLASSSCORE']._serialized_start=1612
-  _globals['_CLASSSCORE']._serialized_end=1675
-  _globals['_STREAMMAXIMIZEREQUEST']._serialized_start=1678
-  _globals['_STREAMMAXIMIZEREQUEST']._serialized_end=1809
-  _globals['_STREAMMAXIMIZERESPONSE']._serialized_start=1812
-  _globals['_STREAMMAXIMIZERESPONSE']._serialized_end=1983
-  _globals['_ACCEPTED']._serialized_start=1986
-  _globals['_ACCEPTED']._serialized_end=2140
-  _globals['_PROGRESS']._serialized_start=2142
-  _globals['_PROGRESS']._serialized_end=2258
+  _globals['_MAXIMIZEREQUEST']._serialized_end=334
+  _globals['_TERM']._serialized_start=337
+  _globals['_TERM']._serialized_end=539
+  _globals['_MAXIMIZEOPTIONS']._serialized_start=542
+  _globals['_MAXIMIZEOPTIONS']._serialized_end=1339
+  _globals['_TRANSFORMS']._serialized_start=1341
+  _globals['_TRANSFORMS']._serialized_end=1393
+  _globals['_TRANSFORM']._serialized_start=1395
+  _globals['_TRANSFORM']._serialized_end=1474
+  _globals['_REGULARIZERS']._serialized_start=1476
+  _globals['_REGULARIZERS']._serialized_end=1532
+  _globals['_REGULARIZER']._serialized_start=1534
+  _globals['_REGULARIZER']._serialized_end=1621
+  _globals['_POSITION']._serialized_start=1623
+  _globals['_POSITION']._serialized_end=1655
+  _globals['_MAXIMIZERESPONSE']._serialized_start=1657
+  _globals['_MAXIMIZERESPONSE']._serialized_end=1771
+  _globals['_IMAGE']._serialized_start=1773
+  _globals['_IMAGE']._serialized_end=1874
+  _globals['_METRICS']._serialized_start=1877
+  _globals['_METRICS']._serialized_end=2511
+  _globals['_TRAJECTORYPOINT']._serialized_start=2513
+  _globals['_TRAJECTORYPOINT']._serialized_end=2564
+  _globals['_CLASSSCORE']._serialized_start=2566
+  _globals['_CLASSSCORE']._serialized_end=2629
+  _globals['_STREAMMAXIMIZEREQUEST']._serialized_start=2632
+  _globals['_STREAMMAXIMIZEREQUEST']._serialized_end=2763
+  _globals['_STREAMMAXIMIZERESPONSE']._serialized_start=2766
+  _globals['_STREAMMAXIMIZERESPONSE']._serialized_end=2937
+  _globals['_ACCEPTED']._serialized_start=2940
+  _globals['_ACCEPTED']._serialized_end=3108
+  _globals['_PROGRESS']._serialized_start=3110
+  _globals['_PROGRESS']._serialized_end=3226
 # @@protoc_insertion_point(module_scope)

@@ -32,7 +32,7 @@ GRADIENT_STATUS_OK: GradientStatus
 GRADIENT_STATUS_REDIRECTED: GradientStatus
 
 class MaximizeRequest(_message.Message):
-    __slots__ = ("model", "layer", "unit", "label", "steps", "options", "request_id")
+    __slots__ = ("model", "layer", "unit", "label", "steps", "options", "request_id", "terms")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class MaximizeRequest(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
     model: str
     layer: str
     unit: int
@@ -47,10 +48,31 @@ class MaximizeRequest(_message.Message):
     steps: int
     options: MaximizeOptions
     request_id: str
-    def __init__(self, model: _Optional[str] = ..., layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., steps: _Optional[int] = ..., options: _Optional[_Union[MaximizeOptions, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    terms: _containers.RepeatedCompositeFieldContainer[Term]
+    def __init__(self, model: _Optional[str] = ..., layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., steps: _Optional[int] = ..., options: _Optional[_Union[MaximizeOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+
+class Term(_message.Message):
+    __slots__ = ("layer", "unit", "label", "position", "direction", "reference", "objective", "weight")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    unit: int
+    label: str
+    position: Position
+    direction: _containers.RepeatedScalarFieldContainer[float]
+    reference: bytes
+    objective: str
+    weight: float
+    def __init__(self, layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., objective: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class MaximizeOptions(_message.Message):
-    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format")
+    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "decorrelated", "views", "schedule", "penalties", "constraints", "octaves")
     SEED_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +81,19 @@ class MaximizeOptions(_message.Message):
     OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PRESET_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    START_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    DECORRELATED_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    PENALTIES_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    OCTAVES_FIELD_NUMBER: _ClassVar[int]
     seed: int
     image_size_px: int
     learning_rate: float
@@ -67,13 +102,52 @@ class MaximizeOptions(_message.Message):
     optimizer: str
     position: Position
     image_format: ImageFormat
-    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ...) -> None: ...
+    preset: str
+    objective: str
+    direction: _containers.RepeatedScalarFieldContainer[float]
+    reference: bytes
+    weight: float
+    target: float
+    start_image: bytes
+    decorrelated: bool
+    views: int
+    schedule: str
+    penalties: Regularizers
+    constraints: Regularizers
+    octaves: int
+    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., decorrelated: bool = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ...) -> None: ...
 
 class Transforms(_message.Message):
-    __slots__ = ("names",)
-    NAMES_FIELD_NUMBER: _ClassVar[int]
-    names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Transform]
+    def __init__(self, items: _Optional[_Iterable[_Union[Transform, _Mapping]]] = ...) -> None: ...
+
+class Transform(_message.Message):
+    __slots__ = ("name", "low", "high")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    low: float
+    high: float
+    def __init__(self, name: _Optional[str] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+
+class Regularizers(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Regularizer]
+    def __init__(self, items: _Optional[_Iterable[_Union[Regularizer, _Mapping]]] = ...) -> None: ...
+
+class Regularizer(_message.Message):
+    __slots__ = ("name", "strength", "every_steps")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    strength: float
+    every_steps: int
+    def __init__(self, name: _Optional[str] = ..., strength: _Optional[float] = ..., every_steps: _Optional[int] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("x", "y")

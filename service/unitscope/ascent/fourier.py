@@ -1,0 +1,112 @@
+"""Pictures as Fourier series: the bases, and how a picture of another size keeps its content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from unitscope.graph.emit import Emitter
+from unitscope.graph.ir import Value
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+_CONTRAST = 0.25
+"""Lucid divides by 4 what the spectrum gives before the sigmoid."""
+
+
+def emit_plane(op: Emitter, parameters: Value, height: int, width: int) -> Value:
+    """A_h (parameters / f) A_wᵀ: a series of cosines and sines, `[N, C, height, width]` both.
+
+    Dividing by the frequency f gives all scales of a natural image the same weight
+    (Olah et al. 2017).
+    """
+    spectrum = op.Mul(parameters, _amplitudes(height, width))
+    columns = np.ascontiguousarray(_basis(width).T)
+    return op.MatMul(op.MatMul(_basis(height), spectrum), columns)
+
+
+def fit_plane(plane: np.ndarray) -> Array:
+    """The parameters `[C, H, W]` of a plane `[C, H, W]`; the bases are orthonormal."""
+    height, width = plane.shape[-2:]
+    spectrum = _basis(height).T @ plane @ _basis(width)
+    return np.asarray(spectrum / _amplitudes(height, width), np.float32)
+
+
+def resize(parameters: Array, height: int, width: int) -> Array:
+    """Parameters for a plane of another size: the same waves, and new ones of zero.
+
+    Frequencies are counted in cycles per image, so that the same number means the same wave.
+    """
+    kept = parameters[:, :height, :width]
+    return np.pad(kept, [(0, 0), (0, height - kept.shape[1]), (0, width - kept.shape[2])])
+
+
+def half_shape(height: int, width: int) -> tuple[int, int]:
+    """Of the spectrum of a real plane: all vertical frequencies, horizontal ones from 0 up."""
+    return height, width // 2 + 1
+
+
+def emit_phases(op: Emitter, phases: Value, height: int, width: int) -> Value:
+    """Re F⁻¹(magnitude · e^{i·phase}): phases `[N, C, *half_shape]` → `[N, C, height, width]`.
+
+    The magnitudes are 1/f, of natural images on average, and such that the plane has a standard
+    deviation of about 1 (Fel et al. 2023).
+    """
+    rows = 2 * np.pi * np.outer(np.arange(height), np.arange(height)) / height
+    columns = 2 * np.pi * np.outer(np.arange(width // 2 + 1), np.arange(width)) / width
+    cos_h, sin_h, cos_w, sin_w = (
+        np.asarray(wave(angles), np.float32)
+        for angles in (rows, columns)
+        for wave in (np.cos, np.sin)
+    )
+    magnitudes = _magnitudes(height, width)
+    real = op.Mul(op.Cos(phases), magnitudes)
+    imaginary = op.Mul(op.Sin(phases), magnitudes)
+    across = op.Sub(op.MatMul(cos_h, real), op.MatMul(sin_h, imaginary))
+    beside = op.Add(op.MatMul(sin_h, real), op.MatMul(cos_h, imaginary))
+    return op.Sub(op.MatMul(across, cos_w), op.MatMul(beside, sin_w))
+
+
+def phases_of(plane: np.ndarray) -> Array:
+    """The phases `[C, *half_shape]` of a plane `[C, H, W]`."""
+    return np.asarray(np.angle(np.fft.rfft2(plane)), np.float32)
+
+
+def resize_phases(phases: Array, height: int, width: int) -> Array:
+    """Phases for a plane of another size: the same waves, and new ones anywhere."""
+    shape = (len(phases), *half_shape(height, width))
+    turned = np.random.default_rng(0).uniform(-np.pi, np.pi, shape).astype(np.float32)
+    low = min(height, phases.shape[1])
+    right = min(shape[2], phases.shape[2])
+    above, below = (low + 1) // 2, low // 2
+    turned[:, :above, :right] = phases[:, :above, :right]
+    turned[:, height - below :, :right] = phases[:, phases.shape[1] - below :, :right]
+    return turned
+
+
+def _basis(size: int) -> Array:
+    """Orthonormal cosines and sines `[size, size]`, columns by rising frequency."""
+    angles = 2 * np.pi * np.outer(np.arange(size), _frequencies(size))
+    columns = np.where(np.arange(size) % 2 == 1, np.cos(angles), np.sin(angles))
+    columns[:, 0] = 1.0
+    columns /= np.linalg.norm(columns, axis=0)
+    return np.asarray(columns, np.float32)
+
+
+def _frequencies(size: int) -> np.ndarray:
+    """Cycles per pixel of each basis column: 0, 1, 1, 2, 2, … over `size`."""
+    return ((np.arange(size) + 1) // 2) / size
+
+
+def _amplitudes(height: int, width: int) -> Array:
+    frequency = np.hypot(_frequencies(height)[:, None], _frequencies(width)[None, :])
+    return np.asarray(_CONTRAST / np.maximum(frequency, 1.0 / max(height, width)), np.float32)
+
+
+def _magnitudes(height: int, width: int) -> Array:
+    """1/f `[*half_shape]`; nothing at 0: the picture is mid-grey on average."""
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = np.inf
+    magnitudes = 1 / frequency
+    return np.asarray(magnitudes / np.sqrt(np.sum(magnitudes**2) / 2), np.float32)

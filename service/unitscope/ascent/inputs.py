@@ -1,0 +1,61 @@
+"""What a program is fed: the rows that requests differ in, for an ascent and for each step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unitscope.ascent.optimizers import SCHEDULES
+from unitscope.ascent.parameterizations import Array, colors_of
+from unitscope.ascent.presets import Recipe, Regularizer
+from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.transforms import blur_kernel, draw
+
+
+def fixed_inputs(
+    spec: ProgramSpec, recipe: Recipe, weights: list[np.ndarray], target: float | None
+) -> dict[str, Array]:
+    """What stays the same over all steps of one request, by the name of the input, `[1, …]`."""
+    colors = colors_of(spec.image.channels, decorrelated=recipe.decorrelated)
+    fixed = {"colors": colors[None]}
+    fixed |= {f"weights_{index}": _row(row) for index, row in enumerate(weights)}
+    fixed |= {f"penalty_{used.name}": _row(used.strength) for used in recipe.penalties}
+    return fixed if target is None else fixed | {"target": _row(target)}
+
+
+def step_inputs(
+    spec: ProgramSpec, recipe: Recipe, seed: int, step: int, *, before: int = 0
+) -> dict[str, Array]:
+    """What is fed for the step number `step`, from 1: the seed and the step decide it alone.
+
+    `before`: the steps done when the optimizer's state was new.
+    """
+    factor = SCHEDULES[recipe.schedule]((step - 1) / recipe.steps)
+    given = {"step": _row(step - before), "learning_rate": _row(recipe.learning_rate * factor)}
+    given |= {f"constraint_{used.name}": _row(_due(used, step)) for used in recipe.constraints}
+    return given | _views(spec, recipe, np.random.default_rng((seed, step)))
+
+
+def _views(spec: ProgramSpec, recipe: Recipe, rng: np.random.Generator) -> dict[str, Array]:
+    if not spec.views:
+        return {}
+    height, width = spec.image.height_px, spec.image.width_px
+    views = [draw(recipe.transforms, rng, height, width) for _ in range(spec.views)]
+    given = {"matrices": np.stack([view.matrix for view in views])}
+    if "blur" in spec.filters:
+        shorter = min(spec.seen_px)
+        given["blur"] = np.stack([blur_kernel(view.blur, shorter) for view in views])
+    if "noise" in spec.filters:
+        shape = (spec.views, spec.image.channels, *spec.seen_px)
+        noise = rng.standard_normal(shape, np.float32)
+        noise *= np.asarray([view.noise for view in views], np.float32)[:, None, None, None]
+        given["noise"] = noise
+    return given
+
+
+def _due(regularizer: Regularizer, step: int) -> float:
+    """Its strength, or 0 between the steps it holds after."""
+    return regularizer.strength if step % regularizer.every_steps == 0 else 0.0
+
+
+def _row(content: float | np.ndarray) -> Array:
+    return np.asarray(content, np.float32)[None]

@@ -1,0 +1,48 @@
+"""An image that comes with a request is cut, scaled, and refused by its field."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unitscope.engine.given_image import MAX_BYTES, read_image
+from unitscope.errors import InvalidRequest
+
+
+def encoded(size: tuple[int, int], mode: str = "RGB", image_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 100, 50)).convert(mode).save(buffer, format=image_format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(("channels", "first"), [(1, 124), (3, 200)])
+def test_any_size_becomes_the_size_wanted(image_format: str, channels: int, first: int) -> None:
+    pixels = read_image("start_image", encoded((50, 20), "RGB", image_format), channels, 8, 12)
+    assert pixels.shape == (channels, 8, 12) and pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels[0].astype(int), first, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "a PNG, JPEG or WebP"),
+        (b"not an image", "a PNG, JPEG or WebP"),
+        (encoded((50, 20))[:60], "a PNG, JPEG or WebP"),
+        (bytes(MAX_BYTES + 1), "at most"),
+        (encoded((5000, 4000), "L"), "at most 16777216 pixels"),
+    ],
+    ids=["empty", "text", "cut short", "heavy", "large"],
+)
+def test_what_cannot_be_read_is_refused_by_its_field(content: bytes, expected: str) -> None:
+    with pytest.raises(InvalidRequest, match=expected) as caught:
+        read_image("reference", content, 3, 8, 8)
+    assert caught.value.field == "reference"
+
+
+def test_a_model_of_bands_has_no_photographs() -> None:
+    with pytest.raises(InvalidRequest, match="grey, RGB or RGBA"):
+        read_image("reference", encoded((8, 8)), 13, 8, 8)
