@@ -27,6 +27,8 @@ from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts
 from unitscope.graph.original import with_output
 
+RUNTIME_VERSION: str = ort.__version__
+
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _FATAL_ONLY = 4
 _WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
@@ -44,6 +46,11 @@ class Program:
     step: ort.InferenceSession
     render: ort.InferenceSession
     judge: ort.InferenceSession
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs it."""
+        return str(self.step.get_providers()[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +85,7 @@ class Ascent:
     ) -> None:
         spec, device = program.spec, _device(program.step)
         shape = spec.parameter_shape
-        begun = [
-            parameters.reshape(shape)
-        ]  # memory of its own for each: it is not copied
+        begun = [parameters.reshape(shape)]  # each has memory of its own: it is not copied
         begun += [np.zeros(shape, np.float32) for _ in spec.state_names[1:]]
         self.current = [ort.OrtValue.ortvalue_from_numpy(tensor, device) for tensor in begun]
         self.spare = [
@@ -137,11 +142,11 @@ class Executor:
         activation, norm = (float(value.numpy()[0]) for value in binding.get_outputs()[-2:])
         return Outcome(activation, norm)
 
-    def render(self, program: Program, ascent: Ascent) -> Pixels:
-        """The picture `[C, H, W]` as it stands."""
+    def render(self, program: Program, ascent: Ascent, *, exact: bool = False) -> np.ndarray:
+        """The picture `[C, H, W]` as it stands; `exact`: float32 in 0..1, before it is rounded."""
         with _typed():
             (picture,) = program.render.run_with_ort_values(
-                [port("picture")],
+                [port("image" if exact else "picture")],
                 {port("parameters"): ascent.current[0], port("colors"): ascent.fixed["colors"]},
             )
         return np.asarray(picture.numpy()[0])
