@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from unitscope.engine.given_image import MAX_BYTES, read_image
 from unitscope.errors import InvalidRequest
@@ -15,6 +15,12 @@ from unitscope.errors import InvalidRequest
 def encoded(size: tuple[int, int], mode: str = "RGB", image_format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, (200, 100, 50)).convert(mode).save(buffer, format=image_format)
+    return buffer.getvalue()
+
+
+def clear() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (200, 100, 50, 254)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -34,8 +40,10 @@ def test_any_size_becomes_the_size_wanted(image_format: str, channels: int, firs
         (encoded((50, 20))[:60], "a PNG, JPEG or WebP"),
         (bytes(MAX_BYTES + 1), "at most"),
         (encoded((5000, 4000), "L"), "at most 16777216 pixels"),
+        (clear(), "an opaque image"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\x05IHDR" + bytes(40), "Truncated IHDR"),
     ],
-    ids=["empty", "text", "cut short", "heavy", "large"],
+    ids=["empty", "text", "cut short", "heavy", "large", "transparent", "short header"],
 )
 def test_what_cannot_be_read_is_refused_by_its_field(content: bytes, expected: str) -> None:
     with pytest.raises(InvalidRequest, match=expected) as caught:
@@ -46,3 +54,26 @@ def test_what_cannot_be_read_is_refused_by_its_field(content: bytes, expected: s
 def test_a_model_of_bands_has_no_photographs() -> None:
     with pytest.raises(InvalidRequest, match="grey, RGB or RGBA"):
         read_image("reference", encoded((8, 8)), 13, 8, 8)
+
+
+def test_an_opaque_alpha_does_no_harm_and_a_model_of_alpha_gets_it() -> None:
+    pixels = read_image("image", encoded((8, 8), "RGBA"), 3, 8, 8)
+    np.testing.assert_array_equal(pixels[:, 0, 0], [200, 100, 50])
+    assert set(read_image("image", clear(), 4, 8, 8)[3].ravel()) == {254}
+
+
+def test_sixteen_bits_are_scaled() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 100 << 8, np.uint16)).save(buffer, format="PNG")
+    assert set(read_image("image", buffer.getvalue(), 3, 8, 8).ravel()) == {100}
+
+
+def test_a_photograph_is_turned_upright() -> None:
+    lying = Image.new("L", (16, 8))
+    lying.paste(255, (0, 0, 8, 8))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6  # the camera was held upright
+    buffer = io.BytesIO()
+    lying.save(buffer, format="PNG", exif=turned)
+    pixels = read_image("image", buffer.getvalue(), 1, 16, 8)[0]
+    assert pixels[2:6].min() == 255 and pixels[10:14].max() == 0
