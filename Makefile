@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
-.PHONY: demo test test-torch coverage-models operators lint setup generate bench build image-check lock clean
+.PHONY: demo test test-torch coverage-models gallery operators lint setup generate bench build image-check lock clean
 
 demo: $(VENV)/.runtime ## start the server, ask it for four pictures, leave them in ./demo/
 	$(BIN)/python scripts/demo.py
@@ -22,6 +22,9 @@ coverage-models: ## docs/coverage.md: whole models against PyTorch (downloads ab
 	sh scripts/make_venv.sh $(VENV)/coverage
 	$(VENV)/coverage/bin/python -m pip install --quiet -e '.[cpu]' torch==2.14.1 torchvision==0.29.1 timm onnxscript
 	$(VENV)/coverage/bin/python -m scripts.coverage_models
+
+gallery: $(VENV)/.runtime ## docs/gallery.md: a picture of every preset and objective (takes minutes)
+	$(BIN)/python -m scripts.gallery
 
 operators: $(VENV)/.dev ## docs/operators.md: every node case of ONNX (takes minutes)
 	$(BIN)/python -m scripts.operators_table

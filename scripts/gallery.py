@@ -1,0 +1,117 @@
+"""Draw the pictures of `docs/gallery.md` and write the page: every preset, every kind of objective.
+
+Run by `make gallery`; takes some minutes. What has a picture already is drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unitscope.ascent.presets import PRESETS
+from unitscope.engine.engine import Engine
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Maximization, MaximizeRequest, Term
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "gallery.md"
+PICTURES = ROOT / "docs" / "pictures" / "gallery"
+COLUMNS = 3
+
+HEAD = """# Gallery
+
+SqueezeNet 1.1, the embedded model, on two cores. `make gallery` draws these and writes this page;
+each picture is one call, and the words under it are its options.
+
+"""
+PRESET_UNITS: tuple[tuple[str, int | str], ...] = (
+    ("", "zebra"),
+    ("", "castle"),
+    ("fire8_concat", 3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A picture: what is said of it, and the request; `after`: the exhibit it begins with."""
+
+    name: str
+    says: str
+    options: dict[str, Any] = field(default_factory=dict)
+    start_image: str = ""
+    reference: str = ""
+
+
+def exhibits() -> Iterator[Exhibit]:
+    """Presets first, then objectives, then ways to write a picture."""
+    for preset in PRESETS:
+        views = {"views": 4} if PRESETS[preset].views > 4 else {}
+        for layer, unit in PRESET_UNITS:
+            says = f"`preset={preset}`, {layer or 'logit'} {unit}" + (
+                ", `views=4`" if views else ""
+            )
+            options = {"preset": preset, "layer": layer, "unit": unit} | views
+            yield Exhibit(f"{preset}_{layer or 'logit'}_{unit}", says, options)
+    deep = {"layer": "fire5_concat", "objective": "layer", "preset": "inceptionism", "steps": 80}
+    yield Exhibit("deep_dream", "`objective=layer`, from the zebra", deep, "unitscope_logit_zebra")
+    for objective in ("caricature", "inversion"):
+        options = {"layer": "fire5_concat", "objective": objective}
+        says = f"`objective={objective}` of the castle"
+        yield Exhibit(objective, says, options, reference="unitscope_logit_castle")
+    yield Exhibit(
+        "neuron", "`position=6,6` of fire8_concat 3",
+        {"layer": "fire8_concat", "unit": 3, "position": (6, 6)},
+    )  # fmt: skip
+    yield Exhibit(
+        "negative",
+        "`weight=-1`, fire8_concat 3",
+        {"layer": "fire8_concat", "unit": 3, "weight": -1.0},
+    )
+    yield Exhibit("sum", "zebra + castle", {"unit": "zebra", "terms": (Term(unit="castle"),)})
+    yield Exhibit("difference", "tiger − zebra", {"unit": "tiger", "terms": (-Term(unit="zebra"),)})
+    for name in ("pyramid", "pixel"):
+        options = {"unit": "zebra", "parameterization": name}
+        yield Exhibit(f"parameterization_{name}", f"`parameterization={name}`, zebra", options)
+    yield Exhibit("octaves", "`octaves=3`, zebra", {"unit": "zebra", "octaves": 3})
+
+
+def main() -> None:
+    """Draw all, then write the page."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    cells = []
+    with Engine(Repository()) as engine:
+        for exhibit in exhibits():
+            options = dict(exhibit.options)
+            for name in ("start_image", "reference"):
+                if other := getattr(exhibit, name):
+                    options[name] = path_of(other).read_bytes()
+            request = MaximizeRequest(**options, image_format="jpeg")
+            result = engine.submit(request).result()
+            result.save(path_of(exhibit.name))
+            print(exhibit.name, f"{result.metrics.running_seconds:.1f} s", flush=True)
+            cells.append(cell(exhibit, result))
+    rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
+    table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    DOCUMENT.write_text(HEAD + "| " * COLUMNS + "|\n" + "|---" * COLUMNS + "|\n" + table)
+
+
+def path_of(name: str) -> Path:
+    """Where the picture of an exhibit lies."""
+    return PICTURES / f"{name}.jpg"
+
+
+def cell(exhibit: Exhibit, result: Maximization) -> str:
+    """The picture and what is said under it."""
+    metrics = result.metrics
+    best = metrics.top_classes[0]
+    return (
+        f"![{exhibit.says}](pictures/gallery/{path_of(exhibit.name).name})<br>{exhibit.says}<br>"
+        f"{metrics.steps} steps, {metrics.activation_start:.4g} → {metrics.activation_end:.4g}, "
+        f"seen as {best.label} ({best.probability:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Measures of a picture are what they say; doubts are named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unitscope.engine.measures import (
+    AUGMENTATIONS,
+    NOISE_PICTURES,
+    augmented,
+    doubts,
+    measure,
+    noise_pictures,
+    z_score,
+)
+
+
+def test_a_flat_picture_has_nothing_in_it() -> None:
+    found = measure(np.full((3, 8, 8), 128, np.uint8))
+    assert (found.total_variation, found.clipped_share, found.high_frequency_share) == (0, 0, 0)
+
+
+def test_a_chessboard_is_all_fine_and_all_clipped() -> None:
+    board = (np.indices((8, 8)).sum(0) % 2 * 255).astype(np.uint8)
+    found = measure(board[None])
+    assert found.total_variation == found.clipped_share == 1.0
+    assert found.high_frequency_share == pytest.approx(1.0)
+
+
+def test_a_slow_wave_is_not_fine() -> None:
+    wave = 128 + 100 * np.sin(2 * np.pi * np.arange(32) / 16)
+    picture = np.broadcast_to(np.rint(wave), (1, 32, 32)).astype(np.uint8)
+    assert measure(picture).high_frequency_share < 1e-3
+
+
+def test_augmentations_show_the_same_thing_and_the_seed_decides() -> None:
+    picture = np.full((3, 40, 30), 128, np.uint8)
+    picture[0, 10:30, 8:22] = 250
+    looks = augmented(picture, 3)
+    assert len(looks) == AUGMENTATIONS
+    for look, again in zip(looks, augmented(picture, 3), strict=True):
+        assert look.shape == picture.shape and 250 in look[0]
+        np.testing.assert_array_equal(look, again)
+        np.testing.assert_array_equal(look[1], 128)
+    assert not np.array_equal(looks[0], augmented(picture, 4)[0])
+
+
+def test_noise_is_grey_on_average_and_always_the_same() -> None:
+    pictures = noise_pictures(3, 24, 16)
+    assert len(pictures) == NOISE_PICTURES and pictures[0].shape == (3, 24, 16)
+    assert abs(float(np.mean(pictures)) - 128) < 3
+    np.testing.assert_array_equal(pictures, noise_pictures(3, 24, 16))
+
+
+def test_a_z_score_needs_a_spread() -> None:
+    assert z_score(5.0, np.array([1.0, 3.0])) == 3.0
+    assert z_score(5.0, np.array([1.0, 1.0])) is None
+
+
+def test_doubts_are_named() -> None:
+    assert doubts(rank=1, robustness=1.0, noise_z_score=9.0, inferred=False) == ()
+    assert doubts(rank=None, robustness=None, noise_z_score=None, inferred=False) == ()
+    said = " ".join(doubts(rank=3, robustness=0.25, noise_z_score=1.0, inferred=True))
+    for word in ("2 other units", "25%", "noise", "guessed"):
+        assert word in said
