@@ -67,6 +67,12 @@ def test_a_crop_stays_inside_the_image() -> None:
         assert np.abs(corners).max() <= 1 + 1e-6
 
 
+def test_ranges_grow_with_the_image() -> None:
+    for transform in AFFINE:
+        small, large = (drawn([transform], height=size, width=size) for size in (28, 512))
+        np.testing.assert_array_equal(small.matrix, large.matrix)
+
+
 def test_filters_add_up_by_variance() -> None:
     noise, blur = Transform("noise", 0.3, 0.3), Transform("blur", 0.01, 0.01)
     seen = drawn([noise, blur, Transform("noise", 0.4, 0.4)])

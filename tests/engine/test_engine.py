@@ -113,6 +113,16 @@ def test_an_image_can_be_begun_with(engine: Engine) -> None:
     assert second.activation_start == pytest.approx(first.metrics.activation_end, rel=0.05)
 
 
+def test_transforms_never_move_the_picture_itself(engine: Engine) -> None:
+    """However far the views stray, what is not climbed stays where it was."""
+    strayed = (Transform("jitter", 0.5, 0.5), Transform("rotate", 90, 90), Transform("flip"))
+    first = engine.submit(request(steps=40)).result()
+    options: dict[str, Any] = {"start_image": first.image, "learning_rate": 1e-9}
+    still = engine.submit(request(steps=30, transforms=strayed, **options)).result()
+    before, after = (decode(result.image, 3).astype(int) for result in (first, still))
+    assert np.abs(after - before).max() <= 1
+
+
 @pytest.mark.parametrize("objective", ["inversion", "caricature"])
 def test_an_image_can_be_compared_with(engine: Engine, objective: str) -> None:
     reference = engine.submit(request(steps=40)).result().image
