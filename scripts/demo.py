@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import subprocess
@@ -11,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from unitscope import Client, Maximization
+from unitscope.sheet import save_sheet
 
 OUT = Path("demo")
 STEPS = 192
@@ -39,7 +38,7 @@ def main() -> None:
     (OUT / "metrics.json").write_text(
         json.dumps([result.to_dict() for result in results], indent=2)
     )
-    contact_sheet(results).save(OUT / "contact_sheet.png")
+    save_sheet([path_of(layer, unit) for layer, unit in UNITS], OUT / "contact_sheet.png")
     _screen.print(table(results))
 
 
@@ -76,9 +75,14 @@ def ask_for_pictures(client: Client) -> list[Maximization]:
         for layer, unit in UNITS:
             task = bar.add_task(f"{layer or 'logits'} {unit}", total=STEPS, activation=0.0)
             result = climb(client, layer, unit, bar, task)
-            result.save(OUT / f"{layer or 'logits'}_{unit}.png".replace(" ", "_"))
+            result.save(path_of(layer, unit))
             results.append(result)
     return results
+
+
+def path_of(layer: str, unit: int | str) -> Path:
+    """Where the picture of a unit is left."""
+    return OUT / f"{layer or 'logits'}_{unit}.png".replace(" ", "_")
 
 
 def climb(client: Client, layer: str, unit: int | str, bar: Progress, task: TaskID) -> Maximization:
@@ -89,22 +93,6 @@ def climb(client: Client, layer: str, unit: int | str, bar: Progress, task: Task
         steps=STEPS,
         on_progress=lambda at: bar.update(task, completed=at.step, activation=at.activation),
     )
-
-
-def contact_sheet(results: list[Maximization]) -> Image.Image:
-    """The pictures side by side, with what they are."""
-    pictures = [Image.open(io.BytesIO(result.image)) for result in results]
-    width = sum(picture.width for picture in pictures)
-    sheet = Image.new("RGB", (width, max(picture.height for picture in pictures) + 16), "white")
-    left = 0
-    for result, picture in zip(results, pictures, strict=True):
-        sheet.paste(picture, (left, 16))
-        metrics = result.metrics
-        ImageDraw.Draw(sheet).text(
-            (left + 4, 2), f"{metrics.tensor} {metrics.unit} {metrics.label}", "black"
-        )
-        left += picture.width
-    return sheet
 
 
 def table(results: list[Maximization]) -> Table:

@@ -1,4 +1,4 @@
-"""The command line: serve, maximize, layers, models, check, export-gradient, health."""
+"""The command line: make pictures, look into models, serve."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from unitscope import command_options as given
+from unitscope.animation import collecting, frame_every_steps, save_animation
 from unitscope.api import ProgressListener, maximize, open_model
 from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS, SCHEDULES
@@ -30,11 +31,14 @@ from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
 from unitscope.engine.checkup import check_model
+from unitscope.engine.record import beside
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Maximization
 from unitscope.errors import UnitscopeError
+from unitscope.replay import replay as make_again
 from unitscope.report import print_checkup
 from unitscope.rpc import server
+from unitscope.sheet import save_sheet
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -72,7 +76,7 @@ def common(
 
 @app.command("maximize")
 def maximize_command(
-    out: Annotated[Path, typer.Option(help="File to write: .png, .jpg or .webp.")],
+    out: Annotated[Path, typer.Option(help="File to write: .png, .jpg, .webp or .npy.")],
     unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")] = "",
     model: ModelOption = "",
     layer: Annotated[
@@ -124,6 +128,9 @@ def maximize_command(
         str | None,
         typer.Option(help=f'NAME:STRENGTH[:STEPS],… of {_known(CONSTRAINTS)}; "" for none.'),
     ] = None,
+    animation: Annotated[
+        Path | None, typer.Option(help="Also write the ascent to this file: .webp or .gif.")
+    ] = None,
     server: ServerOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -152,8 +159,11 @@ def maximize_command(
         "penalties": given.regularizers("penalties", penalties),
         "constraints": given.regularizers("constraints", constraints),
         "image_format": given.image_format(out),
+        "preview_every_steps": frame_every_steps(animation, steps or PRESETS[preset].steps),
     }
-    with _progress_bar(unit or objective) as listener:
+    frames: list[bytes] = []
+    with _progress_bar(unit or objective) as bar:
+        listener = collecting(frames, bar)
         if server:
             with Client(server) as client:
                 result = client.maximize(
@@ -161,11 +171,43 @@ def maximize_command(
                 )
         else:
             result = maximize(given.unit(unit), model=model, on_progress=listener, **options)
-    result.save(out)
+    _write(result, out)
+    if animation is not None:
+        save_animation(frames if out.suffix == ".npy" else [*frames, result.image], animation)
     if as_json:
         typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
     else:
         _screen.print(escape(_summary(result, out)))
+
+
+@app.command()
+def replay(
+    picture: Annotated[Path, typer.Argument(help="A picture that unitscope made.")],
+    model: Annotated[
+        str, typer.Option(help="Its model: a name, or the path of the file. Default: as recorded.")
+    ] = "",
+    server: ServerOption = "",
+    out: Annotated[Path | None, typer.Option(help="File to write the new picture to.")] = None,
+) -> None:
+    """Make a picture again from its record; exit with status 0 if it is the same byte for byte."""
+    with _progress_bar(picture.name) as listener:
+        again = make_again(picture, model=model, server=server, on_progress=listener)
+    if out is not None:
+        _write(again.result, out)
+    for difference in again.differences:
+        typer.echo(difference)
+    typer.echo("the bytes differ" if again.differences else "same bytes")
+    raise typer.Exit(bool(again.differences))
+
+
+@app.command()
+def sheet(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures that unitscope made.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .jpg or .webp.")],
+) -> None:
+    """Put pictures side by side, each under what its record says it is."""
+    save_sheet(pictures, out)
+    _screen.print(f"wrote {out}")
 
 
 @app.command()
@@ -302,6 +344,13 @@ def _progress_bar(title: str) -> Iterator[ProgressListener]:
         yield lambda at: bar.update(
             task, completed=at.step, total=at.steps, activation=at.activation
         )
+
+
+def _write(result: Maximization, out: Path) -> None:
+    """Write the picture; an array cannot hold its record, which then lies beside it."""
+    result.save(out)
+    if result.image_format == "npy":
+        beside(out).write_text(result.record)
 
 
 def _print_rows(columns: tuple[str, ...], rows: Iterable[dict[str, Any]], as_json: bool) -> None:

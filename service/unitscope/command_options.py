@@ -11,7 +11,7 @@ from unitscope.ascent.transforms import Transform
 from unitscope.engine.request import Term
 from unitscope.errors import InvalidRequest
 
-_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".npy": "npy"}
 
 
 def unit(text: str) -> int | str | None:

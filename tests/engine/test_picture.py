@@ -10,7 +10,7 @@ import pytest
 from unitscope.engine.picture import decode, encode
 from unitscope.engine.request import ImageFormat
 
-SIGNATURES = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+SIGNATURES = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF", "npy": b"\x93NUMPY"}
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 13])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from unitscope.engine.request import (
     Accepted,
     ClassScore,
     Event,
+    ImageFormat,
     Maximization,
     MaximizeRequest,
     Metrics,
@@ -34,7 +35,7 @@ int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)
 numbers = st.floats(allow_nan=False)
 seconds = st.integers(0, 10**12).map(lambda nanos: nanos // 10**9 + nanos % 10**9 / 1e9)
-formats = st.sampled_from(("png", "jpeg", "webp"))
+formats = st.sampled_from(get_args(ImageFormat))
 
 
 def tuples(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -141,6 +142,7 @@ events = st.one_of(
         width_px=int32s,
         height_px=int32s,
         metrics=metrics,
+        record=texts,
     ),
 )
 

@@ -123,14 +123,17 @@ def build_step(spec: ProgramSpec) -> Parts:
 
 
 def build_render(spec: ProgramSpec) -> Parts:
-    """Inputs `parameters` and `colors`; output `picture` `[N, C, H, W]`, uint8."""
+    """Inputs `parameters` and `colors`; outputs `picture` `[N, C, H, W]`, uint8, and `image`.
+
+    The image, in 0..1, is the picture before it is rounded.
+    """
     op, state = _begin(spec, 1)
     image = _image(op, spec, state[0])
     if spec.stretched:
         image = op.Add(op.Mul(_unit_deviation(op, image), 0.1), 0.5)
     image = op.Clip(image, 0.0, 1.0)
     picture = op.Cast(op.Round(op.Mul(image, 255.0)), to=onnx.TensorProto.UINT8)
-    return op.graph.to_parts([_named(op, picture, "picture")])
+    return op.graph.to_parts([_named(op, picture, "picture"), _named(op, image, "image")])
 
 
 def build_judge(spec: ProgramSpec) -> Parts:

@@ -15,8 +15,9 @@ from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array, colors_
 from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.executor import Ascent, Executor, Judgement, Program
 from unitscope.engine.mailbox import Mailbox
-from unitscope.engine.picture import decode, encode
+from unitscope.engine.picture import decode, encode, shown_as
 from unitscope.engine.plan import Plan, PlannedTerm
+from unitscope.engine.record import embed, make
 from unitscope.engine.request import (
     ClassScore,
     GradientStatus,
@@ -182,7 +183,8 @@ class Job:
             self._measure(executor, program, ascent)
         preview = None
         if every and self.step % every == 0:
-            preview = encode(executor.render(program, ascent), self.plan.request.image_format)
+            image_format = shown_as(self.plan.request.image_format)
+            preview = encode(executor.render(program, ascent), image_format)
         self.mailbox.put(Progress(self.step, steps, activation, self._gradient_norm, preview))
 
     def _measure(self, executor: Executor, program: Program, ascent: Ascent) -> None:
@@ -195,17 +197,22 @@ class Job:
             self._reached = (begun <= target) == (activation >= target)
 
     def _finish(self, executor: Executor, program: Program, ascent: Ascent) -> Maximization:
-        plan = self.plan
-        content = encode(executor.render(program, ascent), plan.request.image_format)
+        plan, image_format = self.plan, self.plan.request.image_format
+        pixels = executor.render(program, ascent)
         seconds = time.monotonic() - self.clock.started
-        judgement = executor.judge(program, ascent, decode(content, plan.image.channels))
+        seen = decode(encode(pixels, image_format), plan.image.channels)
+        metrics = self._metrics(executor.judge(program, ascent, seen), seconds)
+        record = make(plan, metrics, program.provider)
+        if image_format == "npy":
+            pixels = executor.render(program, ascent, exact=True)
         return Maximization(
             request_id=plan.request_id,
-            image=content,
-            image_format=plan.request.image_format,
+            image=encode(pixels, image_format, embed(record, image_format)),
+            image_format=image_format,
             width_px=plan.image.width_px,
             height_px=plan.image.height_px,
-            metrics=self._metrics(judgement, seconds),
+            metrics=metrics,
+            record=record,
         )
 
     def _metrics(self, judgement: Judgement, seconds: float) -> Metrics:

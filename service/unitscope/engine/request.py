@@ -10,7 +10,7 @@ from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.presets import PRESETS, Recipe, Regularizer
 from unitscope.ascent.transforms import Transform
 
-ImageFormat = Literal["png", "jpeg", "webp"]
+ImageFormat = Literal["png", "jpeg", "webp", "npy"]
 GradientStatus = Literal["ok", "redirected"]
 
 
@@ -182,7 +182,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Maximization:
-    """The picture a unit prefers, encoded, with its metrics."""
+    """The picture a unit prefers, encoded, with its metrics.
+
+    `record`: what it can be made from again, as JSON; also inside the file (see `engine.record`).
+    """
 
     request_id: str
     image: bytes = field(repr=False)
@@ -190,6 +193,7 @@ class Maximization:
     width_px: int
     height_px: int
     metrics: Metrics
+    record: str
 
     def save(self, path: str | Path) -> Path:
         """Write the encoded picture to `path` and return it."""

@@ -38,6 +38,7 @@ _FORMATS: dict[ImageFormat, pb.ImageFormat] = {
     "png": pb.IMAGE_FORMAT_PNG,
     "jpeg": pb.IMAGE_FORMAT_JPEG,
     "webp": pb.IMAGE_FORMAT_WEBP,
+    "npy": pb.IMAGE_FORMAT_NPY,
 }
 _GRADIENTS: dict[GradientStatus, pb.GradientStatus] = {
     "ok": pb.GRADIENT_STATUS_OK,
@@ -231,7 +232,10 @@ def to_maximization(result: Maximization) -> pb.MaximizeResponse:
         height_px=result.height_px,
     )
     return pb.MaximizeResponse(
-        request_id=result.request_id, image=image, metrics=_to_metrics(result.metrics)
+        request_id=result.request_id,
+        image=image,
+        metrics=_to_metrics(result.metrics),
+        record=result.record,
     )
 
 
@@ -244,6 +248,7 @@ def from_maximization(message: pb.MaximizeResponse) -> Maximization:
         width_px=message.image.width_px,
         height_px=message.image.height_px,
         metrics=_from_metrics(message.metrics),
+        record=message.record,
     )
 
 

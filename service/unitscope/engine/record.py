@@ -1,0 +1,196 @@
+"""The record of a picture: what it can be made from again, in the answer and inside the file.
+
+A record is JSON: an object with `schema`, `request`, `recipe`, `model`, `preprocessing`,
+`versions`, `platform` and `metrics`. It holds nothing that two runs of one request do not share (no
+times, no identifiers), so the same request on the same versions gives the same bytes.
+
+    PNG    a tEXt chunk, keyed "unitscope"
+    JPEG   comments, as many as it takes, each beginning with "unitscope:"
+    WebP   Exif, in UserComment
+    NPY    nothing; the command line writes it to a file of JSON beside the array
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
+
+from unitscope.engine.executor import RUNTIME_VERSION
+from unitscope.engine.plain import brief, from_plain, to_plain
+from unitscope.engine.plan import Plan
+from unitscope.engine.request import ImageFormat, MaximizeRequest, Metrics
+from unitscope.errors import InvalidRequest
+
+SCHEMA = 1
+KEY = "unitscope"
+MAX_CHARACTERS = 1 << 25
+"""The longest record that is read."""
+
+_LIBRARIES = ("unitscope", "numpy", "onnx", "pillow")
+_DELIVERY = ("request_id", "preview_every_steps")
+"""Fields of a request that say how the answer travels, not what it is."""
+_TIMES = ("queued_seconds", "compiling_seconds", "running_seconds", "steps_per_second")
+_ELSEWHERE = ("model", "model_sha256", "preprocessing")
+_SECTIONS = ("request", "recipe", "model", "preprocessing", "versions", "platform", "metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that was read: `content` is all of it, `request` what to ask for again."""
+
+    content: Mapping[str, Any]
+    request: MaximizeRequest
+
+    @property
+    def model_sha256(self) -> str:
+        """SHA-256 of the model, as a record of our own states it."""
+        return str(self.content["model"].get("sha256"))
+
+    @property
+    def caption(self) -> str:
+        """Tensor and unit, and the label of a class."""
+        metrics = self.content["metrics"]
+        words = (metrics.get(name) for name in ("tensor", "unit", "label"))
+        said = " ".join(str(brief(word)) for word in words if word is not None)
+        return " ".join(said.split())
+
+
+def make(plan: Plan, metrics: Metrics, provider: str) -> str:
+    """The record of a finished picture; `provider`: the execution provider that computed it."""
+    info = plan.model.info
+    asked = from_plain(MaximizeRequest, to_plain(plan.request), "request")  # 1 becomes 1.0
+    content = {
+        "schema": SCHEMA,
+        "request": _without(replace(asked, model=info.name), _DELIVERY),
+        "recipe": to_plain(plan.recipe),
+        "model": {"name": info.name, "sha256": info.sha256},
+        "preprocessing": to_plain(metrics.preprocessing)
+        | {"constants": to_plain(plan.model.subject.card.constants)},
+        "versions": {name: version(name) for name in _LIBRARIES} | {"onnxruntime": RUNTIME_VERSION},
+        "platform": {"machine": platform.machine(), "provider": provider},
+        "metrics": _without(metrics, _ELSEWHERE + _TIMES),
+    }
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _without(noun: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in to_plain(noun).items() if name not in names}
+
+
+def read(path: Path) -> Record:
+    """The record in the picture at `path`, or in the file beside an array.
+
+    Raises InvalidRequest where there is none, or none that can be replayed.
+    """
+    try:
+        text = beside(path).read_text() if path.suffix.lower() == ".npy" else _text_in(path)
+    except Exception as error:  # Pillow raises half a dozen kinds for nonsense in a file
+        raise InvalidRequest("picture", path.name, f"a picture with a record: {error}") from error
+    if not text:
+        raise InvalidRequest("picture", path.name, "a picture with a record: it has none")
+    return parse(text)
+
+
+def parse(text: str) -> Record:
+    """The record that `make` wrote; raises InvalidRequest for anything else."""
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidRequest("record", f"{len(text)} characters", f"at most {MAX_CHARACTERS}")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("record", brief(text), f"JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidRequest("record", brief(content), "an object")
+    if content.get("schema") != SCHEMA:
+        raise InvalidRequest("record.schema", brief(content.get("schema")), f"{SCHEMA}")
+    for name in _SECTIONS:
+        if not isinstance(content.get(name), dict):
+            raise InvalidRequest(f"record.{name}", brief(content.get(name)), "an object")
+    return Record(content, from_plain(MaximizeRequest, content["request"], "record.request"))
+
+
+def beside(path: Path) -> Path:
+    """Where the record of the array at `path` lies."""
+    return path.with_suffix(".json")
+
+
+# Inside the files
+
+_EXIF_TEXT = b"ASCII\0\0\0"
+_COMMENT = KEY.encode() + b":"
+_COMMENT_BYTES = 0xFFFF - 2 - len(_COMMENT)
+"""What one comment of a JPEG takes; a request that brings an image needs more."""
+
+
+def embed(record: str, image_format: ImageFormat) -> dict[str, Any]:
+    """What `picture.encode` takes to put the record into the file."""
+    return _WRITERS[image_format](record)
+
+
+def _into_png(record: str) -> dict[str, Any]:
+    chunks = PngInfo()
+    chunks.add_text(KEY, record)
+    return {"pnginfo": chunks}
+
+
+def _into_jpeg(record: str) -> dict[str, Any]:
+    return {"extra": b"".join(_comments(record.encode()))}
+
+
+def _comments(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), _COMMENT_BYTES):
+        piece = _COMMENT + content[start : start + _COMMENT_BYTES]
+        yield b"\xff\xfe" + (len(piece) + 2).to_bytes(2) + piece
+
+
+def _into_webp(record: str) -> dict[str, Any]:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _EXIF_TEXT + record.encode()
+    return {"exif": exif.tobytes()}
+
+
+def _into_npy(record: str) -> dict[str, Any]:
+    return {}
+
+
+def _text_in(path: Path) -> str:
+    with Image.open(path, formats=tuple(_READERS)) as image:
+        image.load()  # a chunk may follow the pixels
+        return _READERS[str(image.format)](image)
+
+
+def _from_png(image: Any) -> str:
+    return str(image.text.get(KEY, ""))
+
+
+def _from_jpeg(image: Any) -> str:
+    comments = [content for marker, content in image.applist if marker == "COM"]
+    ours = (content for content in comments if content.startswith(_COMMENT))
+    return b"".join(content.removeprefix(_COMMENT) for content in ours).decode()
+
+
+def _from_webp(image: Any) -> str:
+    found = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
+    ours = isinstance(found, bytes) and found.startswith(_EXIF_TEXT)
+    return found.removeprefix(_EXIF_TEXT).decode() if ours else ""
+
+
+_WRITERS: dict[ImageFormat, Callable[[str], dict[str, Any]]] = {
+    "png": _into_png,
+    "jpeg": _into_jpeg,
+    "webp": _into_webp,
+    "npy": _into_npy,
+}
+_READERS: dict[str, Callable[[Any], str]] = {
+    "PNG": _from_png,
+    "JPEG": _from_jpeg,
+    "WEBP": _from_webp,
+}
