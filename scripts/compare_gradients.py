@@ -42,6 +42,8 @@ from unitscope.errors import UnitscopeError
 torch: Any = importlib.import_module("torch")
 
 PICTURES = 12
+LAST_PICTURES = 40
+"""So many are tried at one size, and at the last."""
 SMALL_SIZES = (112, 96, 64, 32)
 MANY_PARAMETERS = 40_000_000
 """A model with more is compared on the smallest pictures first: it has many activations, and time
@@ -79,7 +81,8 @@ def settled(module: Any, shape: list[int], exporter: str, *, inner: bool) -> lis
         shapes = [*shapes[-2:], shape]
     own: list[Row] = []
     for tried in shapes:
-        rows = list(compare(module, tried, exporter, inner=inner))
+        count = LAST_PICTURES if tried == shapes[-1] else PICTURES
+        rows = list(compare(module, tried, exporter, inner=inner, count=count))
         statuses = {row["status"] for row in rows}
         if tried == shape:
             own = rows
@@ -88,7 +91,9 @@ def settled(module: Any, shape: list[int], exporter: str, *, inner: bool) -> lis
     return own
 
 
-def compare(module: Any, shape: list[int], exporter: str, *, inner: bool) -> Iterator[Row]:
+def compare(
+    module: Any, shape: list[int], exporter: str, *, inner: bool, count: int
+) -> Iterator[Row]:
     """The rows of one exporter: logits and, if `inner`, a layer in the middle."""
     with tempfile.TemporaryDirectory() as directory:
         try:
@@ -97,10 +102,10 @@ def compare(module: Any, shape: list[int], exporter: str, *, inner: bool) -> Ite
             yield {"status": "not exported", "says": sentence(error)}
             return
         for path, batches in files:
-            yield from rows_of(path, module, Layer(), batches, shape)
+            yield from rows_of(path, module, Layer(), batches, shape, count)
             if inner:
                 layer = middle(path, module, batches[0], shape)
-                yield from rows_of(path, module, layer, batches, shape)
+                yield from rows_of(path, module, layer, batches, shape, count)
 
 
 def middle(path: Path, module: Any, batch: int, shape: list[int]) -> Layer:
@@ -162,7 +167,7 @@ def tensors_of(path: Path, picture: Array) -> dict[str, Array]:
 
 
 def rows_of(
-    path: Path, module: Any, layer: Layer, batches: Batches, shape: list[int]
+    path: Path, module: Any, layer: Layer, batches: Batches, shape: list[int], count: int
 ) -> Iterator[Row]:
     """One row per batch."""
     about = {"layer": layer.tensor or "logits", "open_batch": len(batches) > 1, "size": shape[-1]}
@@ -177,16 +182,21 @@ def rows_of(
         yield from ({**about, "batch": batch, **outcome} for batch in batches)
         return
     for batch in batches:
-        yield {**about, "batch": batch, **verdict(session, module, layer, batch, shape)}
+        yield {**about, "batch": batch, **verdict(session, module, layer, batch, shape, count)}
 
 
 def verdict(
-    session: ort.InferenceSession, module: Any, layer: Layer, batch: int, shape: list[int]
+    session: ort.InferenceSession,
+    module: Any,
+    layer: Layer,
+    batch: int,
+    shape: list[int],
+    count: int,
 ) -> Row:
     """Whether each row of the batch agrees in one of the pictures, and the largest error."""
     best, own = np.full(batch, np.inf), np.full(batch, np.inf)
     pictures = pictures_of(batch, shape)
-    for count in range(1, PICTURES + 1):
+    for tried in range(1, count + 1):
         picture = next(pictures)
         value, gradient, cotangent = autograd(module, picture, layer, np.float32)
         feeds = {session.get_inputs()[0].name: picture, "cotangent": cotangent}
@@ -201,7 +211,7 @@ def verdict(
             own = np.minimum(own, errors_of(gradient, exact))
         best = np.minimum(best, errors)
         if best.max() <= TOLERANCE:
-            return {"status": "agrees", "error": float(best.max()), "pictures": count}
+            return {"status": "agrees", "error": float(best.max()), "pictures": tried}
     says = f"PyTorch's float32 and float64 differ by {own.max():.1e}"
     return {"status": "disagrees", "error": float(best.max()), "says": says}
 
