@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import unitscope
 from tests.models import SIZE, small_classifier
@@ -159,3 +160,73 @@ def test_brackets_in_a_sentence_are_printed(
     monkeypatch.setenv("COLUMNS", "400")
     status, printed, _ = run(monkeypatch, capsys, "models", "--models", tmp_path)
     assert status == 0 and "[constants]" in printed
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "npy"])
+def test_a_picture_is_replayed_from_itself(
+    ending: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, again = tmp_path / f"picture.{ending}", tmp_path / f"again.{ending}"
+    run(monkeypatch, capsys, "maximize", "--model", model, "--unit", 2, "--steps", 4, "--out", out)
+    status, printed, _ = run(monkeypatch, capsys, "replay", out, "--model", model, "--out", again)
+    assert (status, printed) == (0, "same bytes\n")
+    assert again.read_bytes() == out.read_bytes()
+    assert out.with_suffix(".json").is_file() == again.with_suffix(".json").is_file()
+    assert out.with_suffix(".json").is_file() == (ending == "npy")
+
+
+def test_replay_says_what_differs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "picture.png"
+    run(monkeypatch, capsys, "maximize", "--model", model, "--unit", 2, "--steps", 4, "--out", out)
+    with Image.open(out) as picture:
+        chunks = PngInfo()
+        chunks.add_text("unitscope", picture.info["unitscope"].replace("x86_64", "pdp11"))
+        picture.putpixel((0, 0), (0, 0, 0))
+        picture.save(out, pnginfo=chunks)
+    status, printed, _ = run(monkeypatch, capsys, "replay", out, "--model", model)
+    assert status == 1
+    assert "pixels: 0.69% differ, by at most" in printed
+    assert printed.endswith("the bytes differ\n")
+    onnx.save(small_classifier(seed=1), model)
+    status, printed, said = run(monkeypatch, capsys, "replay", out, "--model", model)
+    assert (status, printed) == (2, "") and said.startswith("error: model: got 'small with SHA-256")
+    status, printed, said = run(monkeypatch, capsys, "replay", model)
+    assert (status, printed) == (2, "") and "expected a picture with a record" in said
+
+
+@pytest.mark.parametrize("ending", ["webp", "gif"])
+@pytest.mark.parametrize("out", ["picture.jpg", "picture.npy"])
+def test_the_ascent_is_animated(
+    ending: str,
+    out: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    animation = tmp_path / f"ascent.{ending}"
+    words = ["--model", model, "--unit", 2, "--steps", 6, "--out", tmp_path / out]
+    run(monkeypatch, capsys, "maximize", *words)
+    plain = (tmp_path / out).read_bytes()
+    status, _, _ = run(monkeypatch, capsys, "maximize", *words, "--animation", animation)
+    assert status == 0 and (tmp_path / out).read_bytes() == plain
+    with Image.open(animation) as frames:
+        assert frames.size == (SIZE, SIZE) and getattr(frames, "n_frames", 0) > 3
+
+
+def test_a_sheet_of_pictures(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, sheet = tmp_path / "picture.png", tmp_path / "sheet.png"
+    run(monkeypatch, capsys, "maximize", "--model", model, "--unit", 2, "--steps", 1, "--out", out)
+    assert run(monkeypatch, capsys, "sheet", out, out, "-o", sheet)[0] == 0
+    with Image.open(sheet) as picture:
+        assert picture.width >= 2 * SIZE and picture.height == SIZE + 16
+    status, _, said = run(monkeypatch, capsys, "sheet", sheet, "-o", out)
+    assert status == 2 and "sheet.png" in said and "it has none" in said
