@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from unitscope.engine.given_image import MAX_BYTES, read_image
+from unitscope.engine.given_image import MAX_BYTES, read_image, write_image
 from unitscope.errors import InvalidRequest
 
 
@@ -77,3 +77,10 @@ def test_a_photograph_is_turned_upright() -> None:
     lying.save(buffer, format="PNG", exif=turned)
     pixels = read_image("image", buffer.getvalue(), 1, 16, 8)[0]
     assert pixels[2:6].min() == 255 and pixels[10:14].max() == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_is_written_is_read(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (channels, 9, 14), np.uint8)
+    np.testing.assert_array_equal(read_image("image", write_image(pixels), channels, 9, 14), pixels)
+    assert write_image(None) == b""

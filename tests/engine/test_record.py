@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from unitscope.engine.engine import Engine
 from unitscope.engine.picture import decode, encode
 from unitscope.engine.record import MAX_CHARACTERS, beside, embed, parse, read
-from unitscope.engine.request import ImageFormat, Maximization, MaximizeRequest
+from unitscope.engine.request import ImageFormat, Maximization, MaximizeRequest, Term
 from unitscope.errors import InvalidRequest
 
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
@@ -27,6 +27,10 @@ pictures = pytest.mark.parametrize("image_format", PICTURES)
 def climbed(engine: Engine, **options: Any) -> Maximization:
     asked: dict[str, Any] = {"unit": 2, "model": "small", "steps": 3, "seed": 7} | options
     return engine.submit(MaximizeRequest(**asked)).result()
+
+
+def caricature(image: bytes) -> Term:
+    return Term(objective="caricature", reference=image, layer="relu_out")
 
 
 def saved(result: Maximization, directory: Path) -> Path:
@@ -85,6 +89,22 @@ def test_the_pixels_know_nothing_of_it(
     (tmp_path / "picture").write_bytes(content)
     with pytest.raises(InvalidRequest, match=r"record\.schema: got None, expected 1"):
         read(tmp_path / "picture")
+
+
+@pictures
+def test_a_picture_that_begins_with_a_picture_does_not_carry_its_record(
+    engine: Engine, image_format: ImageFormat, tmp_path: Path
+) -> None:
+    result, lengths = climbed(engine, image_format=image_format), []
+    for _ in range(4):
+        given = result.image
+        result = climbed(
+            engine, image_format=image_format, start_image=given, terms=(caricature(given),)
+        )
+        lengths.append(len(result.record))
+    request = read(saved(result, tmp_path)).request
+    assert b"unitscope" not in request.start_image + request.terms[0].reference
+    assert max(lengths) < 1.1 * min(lengths)
 
 
 def test_an_array_is_the_picture_before_it_is_rounded(engine: Engine) -> None:

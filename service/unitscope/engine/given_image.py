@@ -47,6 +47,16 @@ def read_image(field: str, content: bytes, channels: int, height_px: int, width_
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
 
+def write_image(pixels: Pixels | None) -> bytes:
+    """A PNG from which `read_image` reads the same `pixels` `[channels, H, W]`; none for None."""
+    if pixels is None:
+        return b""
+    planes = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+    buffer = io.BytesIO()
+    Image.fromarray(planes.squeeze(-1) if len(pixels) == 1 else planes).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def _check_size(field: str, image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width}×{image.height}"

@@ -24,6 +24,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from unitscope.engine.executor import RUNTIME_VERSION
+from unitscope.engine.given_image import write_image
 from unitscope.engine.plain import brief, from_plain, to_plain
 from unitscope.engine.plan import Plan
 from unitscope.engine.request import ImageFormat, MaximizeRequest, Metrics
@@ -66,10 +67,9 @@ class Record:
 def make(plan: Plan, metrics: Metrics, provider: str) -> str:
     """The record of a finished picture; `provider`: the execution provider that computed it."""
     info = plan.model.info
-    asked = from_plain(MaximizeRequest, to_plain(plan.request), "request")  # 1 becomes 1.0
     content = {
         "schema": SCHEMA,
-        "request": _without(replace(asked, model=info.name), _DELIVERY),
+        "request": _without(_asked(plan), _DELIVERY),
         "recipe": to_plain(plan.recipe),
         "model": {"name": info.name, "sha256": info.sha256},
         "preprocessing": to_plain(metrics.preprocessing)
@@ -79,6 +79,25 @@ def make(plan: Plan, metrics: Metrics, provider: str) -> str:
         "metrics": _without(metrics, _ELSEWHERE + _TIMES),
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _asked(plan: Plan) -> MaximizeRequest:
+    """The request with its model's name and the images as they were used: cut, scaled and bare.
+
+    So a picture that begins with a picture does not carry that one's record too.
+    """
+    asked = replace(
+        plan.request,
+        model=plan.model.info.name,
+        start_image=write_image(plan.start),
+        reference=write_image(plan.terms[0].reference),
+        terms=tuple(
+            replace(term, reference=write_image(planned.reference))
+            for term, planned in zip(plan.request.terms, plan.terms[1:], strict=True)
+        ),
+    )
+    exact: MaximizeRequest = from_plain(MaximizeRequest, to_plain(asked), "request")
+    return exact  # where a caller wrote 1 for 1.0, it is 1.0 now
 
 
 def _without(noun: Any, names: tuple[str, ...]) -> dict[str, Any]:
