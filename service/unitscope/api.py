@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from unitscope.engine.attribution import AttributeRequest, Attribution
+from unitscope.engine.attributor import Attributor
 from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Event, Maximization, MaximizeRequest, Progress
@@ -35,6 +37,22 @@ def maximize(
     request = MaximizeRequest(unit=unit, model=name, layer=layer, steps=steps, seed=seed, **options)
     with Engine(repository) as engine:
         return follow(engine.submit(request).events(), on_progress)
+
+
+def attribute(
+    image: bytes, unit: int | str, *, model: str | os.PathLike[str] = "", **options: Any
+) -> Attribution:
+    """Which pixels of an encoded `image` the activation of `unit` depends on.
+
+    `model`: the name of the embedded model ("" = default) or the path of an ONNX file. `options`:
+    the other fields of `AttributeRequest`. Raises InvalidRequest, NotFound, ModelRejected,
+    DeadGradient or NotFinite. Every call loads its model; keep an `Attributor` to ask often.
+    """
+    repository = Repository()
+    name = open_model(repository, model)
+    request = AttributeRequest(image=image, unit=unit, model=name, **options)
+    with Attributor(repository) as attributor:
+        return attributor.submit(request).result()
 
 
 def open_model(repository: Repository, model: str | os.PathLike[str]) -> str:

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from unitscope import command_options as given
 from unitscope.animation import collecting, frame_every_steps, save_animation
-from unitscope.api import ProgressListener, maximize, open_model
+from unitscope.api import ProgressListener, attribute, maximize, open_model
+from unitscope.ascent.attribution import METHODS
 from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS, SCHEDULES
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS
@@ -30,6 +31,7 @@ from unitscope.ascent.transforms import TRANSFORMS
 from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
+from unitscope.engine.attribution import Attribution
 from unitscope.engine.checkup import check_model
 from unitscope.engine.record import beside
 from unitscope.engine.repository import Repository
@@ -178,6 +180,66 @@ def maximize_command(
         typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
     else:
         _screen.print(escape(_summary(result, out)))
+
+
+@app.command("attribute")
+def attribute_command(
+    image: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP.")],
+    unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")],
+    out: Annotated[Path, typer.Option(help="PNG to write: the heat map over the image.")],
+    heat_map: Annotated[
+        Path | None, typer.Option(help="PNG to write: how much counts where, in grey.")
+    ] = None,
+    values: Annotated[
+        Path | None, typer.Option(help=".npy to write: signed, channels × height × width.")
+    ] = None,
+    model: ModelOption = "",
+    layer: Annotated[
+        str, typer.Option(help="Tensor name or friendly name. Default: the logits.")
+    ] = "",
+    position: Annotated[
+        str, typer.Option(help="X,Y in the layer's map: one neuron, not the channel.")
+    ] = "",
+    method: Annotated[str, typer.Option(help=_known(METHODS))] = "integrated_gradients",
+    samples: Annotated[
+        int | None, typer.Option(help="Gradients to take. Default: the method's.")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Of smoothgrad: share of the image's range.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of smoothgrad.")] = None,
+    baseline: Annotated[
+        float | None, typer.Option(help="Of integrated_gradients: 0 is black, 1 white.")
+    ] = None,
+    server: ServerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show which pixels of an image a unit's activation depends on."""
+    options: dict[str, Any] = {
+        "model": model,
+        "layer": layer,
+        "position": given.position(position),
+        "method": method,
+        "samples": samples,
+        "noise": noise,
+        "seed": seed,
+        "baseline": baseline,
+    }
+    asked = given.content("image", image), int(unit) if unit.isdecimal() else unit
+    if server:
+        with Client(server) as client:
+            result = client.attribute(*asked, **options)
+    else:
+        result = attribute(*asked, **options)
+    for path, content in (
+        (out, result.overlay), (heat_map, result.heat_map), (values, result.values_npy),
+    ):  # fmt: skip
+        if path is not None:
+            path.write_bytes(content)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
+    else:
+        _screen.print(escape(_attribution_summary(result, out)))
 
 
 @app.command()
@@ -379,4 +441,15 @@ def _summary(result: Maximization, out: Path) -> str:
         f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, {rank}"
         f"the model sees {best.label or best.index} ({best.probability:.3f}); "
         f"{metrics.steps_per_second:.1f} steps/s, {metrics.running_seconds:.1f} s"
+    )
+
+
+def _attribution_summary(result: Attribution, out: Path) -> str:
+    best, complete = result.top_classes[0], result.completeness
+    gap = "" if complete is None else f"completeness gap {complete.gap:.3g}; "
+    return (
+        f"{out}: {result.method} of unit {result.unit} {result.label} of {result.tensor} on "
+        f"{result.model}: activation {result.activation:.2f}, {gap}"
+        f"the model sees {best.label or best.index} ({best.probability:.3f}); "
+        f"{result.running_seconds:.1f} s"
     )

@@ -17,9 +17,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
 from unitscope.api import ProgressListener, follow
+from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Event, Maximization, MaximizeRequest
 from unitscope.graph.layers import Layer
+from unitscope.rpc import convert_attribute
 from unitscope.rpc.convert import from_event, from_maximization, to_request, to_stream_request
 from unitscope.rpc.convert_model import from_layer, from_model
 from unitscope.rpc.status import from_call
@@ -76,6 +78,17 @@ class Client:
                 yield from map(from_event, call)
             finally:
                 call.cancel()
+
+    def attribute(
+        self, image: bytes, unit: int | str, *, timeout_seconds: float | None = None, **options: Any
+    ) -> Attribution:
+        """Which pixels of an encoded `image` the activation of a unit depends on.
+
+        `options` are the other fields of `AttributeRequest`.
+        """
+        request = convert_attribute.to_request(AttributeRequest(image=image, unit=unit, **options))
+        response = self._call(self._service.Attribute, request, timeout_seconds)
+        return convert_attribute.from_response(response)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """All models of the server."""
@@ -157,6 +170,17 @@ class AsyncClient:
                     yield from_event(message)
             finally:
                 call.cancel()
+
+    async def attribute(
+        self, image: bytes, unit: int | str, *, timeout_seconds: float | None = None, **options: Any
+    ) -> Attribution:
+        """Which pixels of an encoded `image` the activation of a unit depends on.
+
+        `options` are the other fields of `AttributeRequest`.
+        """
+        request = convert_attribute.to_request(AttributeRequest(image=image, unit=unit, **options))
+        response = await self._call(self._service.Attribute, request, timeout_seconds)
+        return convert_attribute.from_response(response)
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """All models of the server."""

@@ -21,7 +21,8 @@ class Settings:
 
     `host`: address of both doors; loopback unless told otherwise. A port 0 lets the system choose.
     `models`: directory whose `*.onnx` files are served beside the embedded model.
-    `max_request_bytes`: larger messages are refused before they are read.
+    `max_request_bytes`: larger messages are refused before they are read; there is room for the
+    largest image that is taken, 16 MiB.
     `drain_announce_seconds`: after SIGTERM, how long the health service says NOT_SERVING while
     new requests are still taken, so that a load balancer that asks every second has seen it
     twice before the door closes. SIGINT skips it: a person at a terminal has no load balancer.
@@ -33,7 +34,7 @@ class Settings:
     grpc_port: int = 8001
     http_port: int = 8000
     models: Path | None = None
-    max_request_bytes: int = 1 << 20
+    max_request_bytes: int = 17 << 20
     drain_announce_seconds: float = 2.0
     drain_grace_seconds: float = 25.0
 

@@ -6,13 +6,24 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+
+from unitscope.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 M = TypeVar("M", bound=Message)
+
+_WORDS = {
+    FieldDescriptor.TYPE_INT32: "an integer of 32 bits",
+    FieldDescriptor.TYPE_INT64: "an integer of 64 bits",
+    FieldDescriptor.TYPE_DOUBLE: "a number",
+    FieldDescriptor.TYPE_STRING: "a text",
+    FieldDescriptor.TYPE_BYTES: "bytes",
+}
 
 
 def same_fields(message_type: type[M], noun: DataclassInstance, **others: Any) -> M:
@@ -29,6 +40,17 @@ def read_fields(message: Message, *, omit: Collection[str] = ()) -> dict[str, An
         for field in message.DESCRIPTOR.fields
         if field.name not in omit
     }
+
+
+def fill(message: Message, name: str, value: Any) -> None:
+    """Set a plain field, unless `value` is None; raises InvalidRequest if it cannot hold it."""
+    if value is None:
+        return
+    try:
+        setattr(message, name, value)
+    except (TypeError, ValueError):
+        kind = message.DESCRIPTOR.fields_by_name[name].type
+        raise InvalidRequest(name, value, _WORDS[kind]) from None
 
 
 def to_duration(seconds: float) -> Duration:

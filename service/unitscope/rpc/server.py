@@ -21,6 +21,7 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
     add_UnitscopeServiceServicer_to_server,
 )
 from unitscope.config import Settings, read_settings
+from unitscope.engine.attributor import Attributor
 from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.repository import Repository
 from unitscope.errors import InvalidRequest
@@ -48,6 +49,7 @@ class Server:
         self.grpc_port = 0
         self.http_port = 0
         self._engine = engine
+        self._attributor = Attributor(engine.repository)
         self._settings = settings
         self._serving = False
         self._interceptor = Interceptor(SERVICE_NAME, metrics)
@@ -61,7 +63,7 @@ class Server:
             ],
         )
         add_UnitscopeServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
-            Servicer(engine), self._grpc
+            Servicer(engine, self._attributor), self._grpc
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -104,7 +106,10 @@ class Server:
         await asyncio.sleep(announce_seconds)
         grace = self._settings.drain_grace_seconds
         stopping = asyncio.create_task(self._grpc.stop(grace + _FLUSH_SECONDS))
-        await asyncio.to_thread(self._engine.close, grace)
+        await asyncio.gather(
+            asyncio.to_thread(self._engine.close, grace),
+            asyncio.to_thread(self._attributor.close, grace),
+        )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._interceptor.idle(), _FLUSH_SECONDS)
         await self._grpc.stop(None)

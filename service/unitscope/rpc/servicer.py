@@ -11,22 +11,27 @@ from typing import Any
 
 import grpc
 
-from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
+from unitscope._gen.unitscope.v1 import attribute_pb2, maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceServicer
+from unitscope.engine.attributor import Attributor
 from unitscope.engine.engine import Engine, Ticket
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Maximization, MaximizeRequest, Progress
-from unitscope.rpc import convert, convert_model
+from unitscope.rpc import convert, convert_attribute, convert_model
 from unitscope.rpc.pages import paginate
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Servicer(UnitscopeServiceServicer):
-    """Answers from an engine. What can take time runs on a thread beside the event loop."""
+    """Answers from an engine and an attributor.
 
-    def __init__(self, engine: Engine) -> None:
+    What can take time runs on a thread beside the event loop.
+    """
+
+    def __init__(self, engine: Engine, attributor: Attributor) -> None:
         self._engine = engine
+        self._attributor = attributor
 
     async def Maximize(
         self, request: maximize_pb2.MaximizeRequest, context: Context
@@ -51,6 +56,16 @@ class Servicer(UnitscopeServiceServicer):
                         continue
                     next_step = (event.step // every + 1) * every
                 yield convert.to_event(event)
+
+    async def Attribute(
+        self, request: attribute_pb2.AttributeRequest, context: Context
+    ) -> attribute_pb2.AttributeResponse:
+        """Which pixels of a given picture count."""
+        ticket = self._attributor.submit(convert_attribute.from_request(request))
+        try:
+            return convert_attribute.to_response(await asyncio.wrap_future(ticket.future))
+        finally:
+            ticket.cancel()
 
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: Context

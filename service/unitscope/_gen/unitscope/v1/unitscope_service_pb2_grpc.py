@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from unitscope._gen.unitscope.v1 import attribute_pb2 as unitscope_dot_v1_dot_attribute__pb2
 from unitscope._gen.unitscope.v1 import maximize_pb2 as unitscope_dot_v1_dot_maximize__pb2
 from unitscope._gen.unitscope.v1 import model_pb2 as unitscope_dot_v1_dot_model__pb2
 
@@ -27,7 +28,7 @@ if _version_not_supported:
 
 
 class UnitscopeServiceStub(object):
-    """Activation maximization and the catalogue of what can be maximized.
+    """Activation maximization, attribution, and the catalogue of what has a gradient.
     """
 
     def __init__(self, channel):
@@ -45,6 +46,11 @@ class UnitscopeServiceStub(object):
                 '/unitscope.v1.UnitscopeService/StreamMaximize',
                 request_serializer=unitscope_dot_v1_dot_maximize__pb2.StreamMaximizeRequest.SerializeToString,
                 response_deserializer=unitscope_dot_v1_dot_maximize__pb2.StreamMaximizeResponse.FromString,
+                _registered_method=True)
+        self.Attribute = channel.unary_unary(
+                '/unitscope.v1.UnitscopeService/Attribute',
+                request_serializer=unitscope_dot_v1_dot_attribute__pb2.AttributeRequest.SerializeToString,
+                response_deserializer=unitscope_dot_v1_dot_attribute__pb2.AttributeResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/unitscope.v1.UnitscopeService/ListModels',
@@ -64,7 +70,7 @@ class UnitscopeServiceStub(object):
 
 
 class UnitscopeServiceServicer(object):
-    """Activation maximization and the catalogue of what can be maximized.
+    """Activation maximization, attribution, and the catalogue of what has a gradient.
     """
 
     def Maximize(self, request, context):
@@ -87,6 +93,21 @@ class UnitscopeServiceServicer(object):
 
         A slow reader loses progress messages and never slows the work down; `accepted` and `result`
         are never lost. Errors are those of Maximize; they may come after some progress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attribute(self, request, context):
+        """Says which pixels of a given picture a unit's activation depends on.
+
+        The server does one after another, beside its maximizations. Cancelling the call, or passing
+        its deadline, ends the work before the next gradient. The same request on the same kind of
+        device gives the same values.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (model, layer or unit), FAILED_PRECONDITION (the model is
+        not usable, or the gradient of the unit is zero on the whole picture), RESOURCE_EXHAUSTED
+        (16 requests wait), UNAVAILABLE (the server is stopping).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +156,11 @@ def add_UnitscopeServiceServicer_to_server(servicer, server):
                     request_deserializer=unitscope_dot_v1_dot_maximize__pb2.StreamMaximizeRequest.FromString,
                     response_serializer=unitscope_dot_v1_dot_maximize__pb2.StreamMaximizeResponse.SerializeToString,
             ),
+            'Attribute': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attribute,
+                    request_deserializer=unitscope_dot_v1_dot_attribute__pb2.AttributeRequest.FromString,
+                    response_serializer=unitscope_dot_v1_dot_attribute__pb2.AttributeResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=unitscope_dot_v1_dot_model__pb2.ListModelsRequest.FromString,
@@ -159,7 +185,7 @@ def add_UnitscopeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UnitscopeService(object):
-    """Activation maximization and the catalogue of what can be maximized.
+    """Activation maximization, attribution, and the catalogue of what has a gradient.
     """
 
     @staticmethod
@@ -206,6 +232,33 @@ class UnitscopeService(object):
             '/unitscope.v1.UnitscopeService/StreamMaximize',
             unitscope_dot_v1_dot_maximize__pb2.StreamMaximizeRequest.SerializeToString,
             unitscope_dot_v1_dot_maximize__pb2.StreamMaximizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attribute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unitscope.v1.UnitscopeService/Attribute',
+            unitscope_dot_v1_dot_attribute__pb2.AttributeRequest.SerializeToString,
+            unitscope_dot_v1_dot_attribute__pb2.AttributeResponse.FromString,
             options,
             channel_credentials,
             insecure,
