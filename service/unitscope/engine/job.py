@@ -33,7 +33,9 @@ DEAD_STEPS = 3
 """So many steps with an exactly zero gradient, and it counts as dead."""
 WARM_UP_STEPS = 16
 """Length of a warm-up with opened ReLUs (Lucid's number)."""
-MAX_WARM_UPS = 4
+WARM_UP_RATE = 4.0
+"""Steps are so much longer meanwhile: nothing is lost, and the way may be far."""
+MAX_WARM_UPS = 8
 """A unit that is still dead after so many does not wake."""
 _TOP = 5
 
@@ -98,6 +100,8 @@ class Job:
         self.step += 1
         recipe, seed = self.plan.recipe, self.plan.request.seed
         inputs = step_inputs(program.spec, recipe, seed, self.step, before=self._before)
+        if program.spec.redirect:
+            inputs["learning_rate"] *= WARM_UP_RATE
         outcome = executor.step(program, ascent, inputs)
         if not math.isfinite(outcome.gradient_norm + outcome.activation):
             raise NotFinite(
