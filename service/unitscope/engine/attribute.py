@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unitscope.ascent.attribution import METHODS
+from unitscope.ascent.attribution import METHODS, Method, Options
 from unitscope.ascent.parameterizations import Array
 from unitscope.engine.attribution import AttributeRequest, Attribution, Completeness
 from unitscope.engine.given_image import read_image
@@ -30,15 +30,18 @@ def attribute(
     zero on the whole picture, or Cancelled when it is wanted no longer.
     """
     started = time.monotonic()
+    options, method = request.options(), METHODS[request.method]
     layer, card = model.find_layer(request.layer), model.subject.card
     _check_position(request.position, layer)
     unit = model.find_unit(layer, request.unit)
     picture = _picture(request.image, card)
     score = Score(model, layer, unit, request.position)
-    values = _values(request, picture, score, is_wanted)
+    values = _values(method, options, picture, score, is_wanted)
     activation, logits = score.on(picture)
+    completeness = None
+    if method.is_complete:
+        completeness = _completeness(values, activation, score, options.baseline)
     heat = heat_map(values)
-    taken, options = METHODS[request.method].defaults, request.options()
     preprocessing = model.info.preprocessing
     assert preprocessing is not None
     return Attribution(
@@ -50,11 +53,11 @@ def attribute(
         label=model.label_of(layer, unit),
         method=request.method,
         samples=options.samples,
-        noise=options.noise if "noise" in taken else None,
-        seed=options.seed if "seed" in taken else None,
-        baseline=options.baseline if "baseline" in taken else None,
+        noise=options.noise if "noise" in method.defaults else None,
+        seed=options.seed if "seed" in method.defaults else None,
+        baseline=options.baseline if "baseline" in method.defaults else None,
         activation=activation,
-        completeness=_completeness(request, values, activation, score),
+        completeness=completeness,
         top_classes=top_classes(logits, model.labels),
         values_npy=encode(values, "npy"),
         heat_map=encode(heat, "png"),
@@ -73,10 +76,8 @@ def _picture(content: bytes, card: Card) -> Array:
 
 
 def _values(
-    request: AttributeRequest, picture: Array, score: Score, is_wanted: Callable[[], bool]
+    method: Method, options: Options, picture: Array, score: Score, is_wanted: Callable[[], bool]
 ) -> Array:
-    method, options = METHODS[request.method], request.options()
-
     def gradient(point: Array) -> Array:
         if not is_wanted():
             raise Cancelled("the request was cancelled")
@@ -93,12 +94,8 @@ def _values(
     return np.asarray(mean * method.factor(picture, options), np.float32)
 
 
-def _completeness(
-    request: AttributeRequest, values: Array, activation: float, score: Score
-) -> Completeness | None:
-    if not METHODS[request.method].is_complete:
-        return None
-    baseline, _ = score.on(np.full_like(values, request.options().baseline))
-    rise = activation - baseline
+def _completeness(values: Array, activation: float, score: Score, baseline: float) -> Completeness:
+    on_baseline, _ = score.on(np.full_like(values, baseline))
+    rise = activation - on_baseline
     gap = float(values.sum(dtype=np.float64)) - rise
-    return Completeness(baseline, gap, abs(gap / rise) if rise else None)
+    return Completeness(on_baseline, gap, abs(gap / rise) if rise else None)
