@@ -41,6 +41,14 @@ def test_a_request_from_accepted_to_result(engine: Engine) -> None:
     assert metrics.rank == 1 + ranking.index("bee")
     assert sum(score.probability for score in metrics.top_classes) == pytest.approx(1)
     assert metrics.steps == 20 and metrics.gradient_norm > 0 and metrics.gradient_status == "ok"
+    assert metrics.activation_best >= metrics.activation_end
+    assert metrics.margin is not None and (metrics.margin > 0) == (metrics.rank == 1)
+    assert metrics.probability == pytest.approx(
+        metrics.top_classes[ranking.index("bee")].probability
+    )
+    assert metrics.noise_z_score is not None and metrics.noise_z_score > 0
+    assert metrics.robustness is not None and 0 <= metrics.robustness <= 1
+    assert metrics.measuring_seconds > 0
     assert (
         metrics.compiling_seconds > 0
         and metrics.steps_per_second > 0

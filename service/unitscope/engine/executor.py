@@ -22,6 +22,7 @@ from unitscope.ascent.program import (
     build_step,
 )
 from unitscope.ascent.subject import Subject, held_inputs, port
+from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts
@@ -38,14 +39,15 @@ _ORT_ERRORS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Program:
-    """The compiled graphs of a spec."""
+    """The compiled graphs of a spec, and what its judge made of noise once that was asked."""
 
     spec: ProgramSpec
     step: ort.InferenceSession
     render: ort.InferenceSession
     judge: ort.InferenceSession
+    noise_scores: np.ndarray | None = None
 
     @property
     def provider(self) -> str:
@@ -164,6 +166,14 @@ class Executor:
                 weights | {port("picture"): pixels[None]},
             )
         return Judgement(float(activation[0]), scores[0], logits[0])
+
+    def noise_scores(self, program: Program, ascent: Ascent) -> np.ndarray:
+        """Scores `[pictures, K]` of the first term's units on pictures of noise."""
+        if program.noise_scores is None:
+            pictures = noise_pictures(*program.spec.image.shape)
+            found = [self.judge(program, ascent, picture).scores for picture in pictures]
+            program.noise_scores = np.stack(found)
+        return program.noise_scores
 
     def reference(self, spec: ProgramSpec, term: TermSpec, pixels: Pixels) -> np.ndarray:
         """The weights `[K]` that an image `[C, H, W]`, of the model's size, gives to `term`."""

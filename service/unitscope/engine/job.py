@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 
 import numpy as np
 
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
-from unitscope.ascent.objectives import unit_scores
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array, colors_of
 from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.assessment import Assessment, assess, softmax
 from unitscope.engine.executor import Ascent, Executor, Judgement, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode, shown_as
@@ -37,6 +37,8 @@ WARM_UP_RATE = 4.0
 """Steps are so much longer meanwhile: nothing is lost, and the way may be far."""
 MAX_WARM_UPS = 8
 """A unit that is still dead after so many does not wake."""
+SATURATED = 1e-4
+"""A gradient so much smaller than its largest no longer says where to go."""
 _TOP = 5
 
 
@@ -73,7 +75,7 @@ class Job:
         self._zeros = 0
         self._warm_ups = 0
         self._warm_until = 0
-        self._gradient_norm = 0.0
+        self._gradient_norm = self._largest_norm = 0.0
 
     @property
     def remaining(self) -> int:
@@ -109,6 +111,7 @@ class Job:
                 f"{outcome.gradient_norm}; the model overflows on this image"
             )
         self._gradient_norm = outcome.gradient_norm
+        self._largest_norm = max(self._largest_norm, outcome.gradient_norm)
         self._watch_gradient(outcome.gradient_norm, redirected=program.spec.redirect)
         self._report(executor, program, ascent, outcome.activation)
         if self.remaining:
@@ -205,7 +208,9 @@ class Job:
         pixels = executor.render(program, ascent)
         seconds = time.monotonic() - self.clock.started
         seen = decode(encode(pixels, image_format), plan.image.channels)
-        metrics = self._metrics(executor.judge(program, ascent, seen), seconds)
+        judgement = executor.judge(program, ascent, seen)
+        assessment = assess(executor, program, ascent, plan, seen, judgement)
+        metrics = self._metrics(judgement, assessment, seconds)
         record = make(plan, metrics, program.provider)
         if image_format == "npy":
             pixels = executor.render(program, ascent, exact=True)
@@ -219,10 +224,10 @@ class Job:
             record=record,
         )
 
-    def _metrics(self, judgement: Judgement, seconds: float) -> Metrics:
+    def _metrics(self, judgement: Judgement, assessment: Assessment, seconds: float) -> Metrics:
         plan, info = self.plan, self.plan.model.info
-        status: GradientStatus = "redirected" if self._warm_ups else "ok"
         end = judgement.activation
+        trajectory = (*self._trajectory, TrajectoryPoint(self.step, end))
         assert info.preprocessing is not None
         return Metrics(
             model=info.name,
@@ -234,32 +239,31 @@ class Job:
             label=plan.label,
             activation_start=self._trajectory[0].activation,
             activation_end=end,
-            trajectory=(*self._trajectory, TrajectoryPoint(self.step, end)),
-            rank=self._rank(judgement.scores),
+            activation_best=max(point.activation for point in trajectory),
+            trajectory=trajectory,
             top_classes=top_classes(judgement.logits, plan.model.labels),
             gradient_norm=self._gradient_norm,
-            gradient_status=status,
+            gradient_status=self._gradient_status(),
             steps=self.step,
             seed=plan.request.seed,
             queued_seconds=self.clock.queued,
             compiling_seconds=self.clock.compiling,
             running_seconds=seconds,
+            measuring_seconds=time.monotonic() - self.clock.started - seconds,
             steps_per_second=self.step / seconds,
             preprocessing=info.preprocessing,
+            **asdict(assessment),
         )
 
-    def _rank(self, scores: np.ndarray) -> int | None:
-        """Of the unit among its layer's units."""
-        if self.plan.unit is None:
-            return None
-        units = unit_scores(self.plan.layer, scores, self.plan.request.position)
-        return 1 + int(np.sum(units > units[self.plan.unit]))
+    def _gradient_status(self) -> GradientStatus:
+        if self._gradient_norm < SATURATED * self._largest_norm:
+            return "saturated"
+        return "redirected" if self._warm_ups else "ok"
 
 
 def top_classes(logits: np.ndarray, labels: tuple[str, ...]) -> tuple[ClassScore, ...]:
     """The five most probable classes by softmax, best first; label "" where none is known."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = shifted / shifted.sum()
+    probabilities = softmax(logits)
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     return tuple(
         ClassScore(int(i), labels[i] if labels else "", float(probabilities[i])) for i in best

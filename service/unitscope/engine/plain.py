@@ -71,12 +71,13 @@ def from_plain(kind: Any, value: Any, path: str) -> Any:
 
 
 def brief(value: Any) -> Any:
-    """`value`, in JSON's types, no longer than a sentence can hold."""
+    """`value`, in JSON's types, as a sentence holds it: cut short, no control characters."""
     is_scalar = not isinstance(value, dict | list)
     text = str(value) if is_scalar else _CUT.repr(value)
+    said = "".join(sign if sign.isprintable() else "·" for sign in text[:_SHOWN])
     if len(text) > _SHOWN:
-        return f"{text[:_SHOWN]}…"
-    return value if is_scalar else text
+        return f"{said}…"
+    return value if is_scalar and said == text else said
 
 
 def _noun(kind: Any, value: Any, path: str) -> Any:

@@ -38,7 +38,13 @@ MAX_CHARACTERS = 1 << 25
 _LIBRARIES = ("unitscope", "numpy", "onnx", "pillow")
 _DELIVERY = ("request_id", "preview_every_steps")
 """Fields of a request that say how the answer travels, not what it is."""
-_TIMES = ("queued_seconds", "compiling_seconds", "running_seconds", "steps_per_second")
+_TIMES = (
+    "queued_seconds",
+    "compiling_seconds",
+    "running_seconds",
+    "measuring_seconds",
+    "steps_per_second",
+)
 _ELSEWHERE = ("model", "model_sha256", "preprocessing")
 _SECTIONS = ("request", "recipe", "model", "preprocessing", "versions", "platform", "metrics")
 
@@ -52,16 +58,15 @@ class Record:
 
     @property
     def model_sha256(self) -> str:
-        """SHA-256 of the model, as a record of our own states it."""
-        return str(self.content["model"].get("sha256"))
+        """SHA-256 of the model; some text or other in a record that is not ours."""
+        return str(brief(self.content["model"].get("sha256")))
 
     @property
     def caption(self) -> str:
         """Tensor and unit, and the label of a class."""
         metrics = self.content["metrics"]
         words = (metrics.get(name) for name in ("tensor", "unit", "label"))
-        said = " ".join(str(brief(word)) for word in words if word is not None)
-        return " ".join(said.split())
+        return " ".join(str(brief(word)) for word in words if word not in (None, ""))
 
 
 def make(plan: Plan, metrics: Metrics, provider: str) -> str:

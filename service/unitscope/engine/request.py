@@ -11,7 +11,7 @@ from unitscope.ascent.presets import PRESETS, Recipe, Regularizer
 from unitscope.ascent.transforms import Transform
 
 ImageFormat = Literal["png", "jpeg", "webp", "npy"]
-GradientStatus = Literal["ok", "redirected"]
+GradientStatus = Literal["ok", "redirected", "saturated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,12 @@ class Metrics:
     layer responds more, out of `unit_count`.
     `gradient_norm`: L2 norm of the gradient with respect to the parameters at the last step.
     `gradient_status`: "redirected" when the gradient was dead at first and ReLU masks were
-    opened for a warm-up (Lucid's remedy).
+    opened for a warm-up (Lucid's remedy), "saturated" when it all but vanished on the way.
+    `margin`: the unit's score less that of the best other unit. `probability`: of a class, softmax.
+    `noise_z_score`: by how many standard deviations the unit responds more than to noise of a
+    natural spectrum. `robustness`: the share of slightly scaled, turned, shifted and mirrored
+    pictures in which the unit responds most of its layer. `total_variation`, `clipped_share`,
+    `high_frequency_share`: see `engine.measures`. `doubts`: why the picture may mislead, if at all.
     """
 
     model: str
@@ -166,8 +171,17 @@ class Metrics:
     label: str
     activation_start: float
     activation_end: float
+    activation_best: float
     trajectory: tuple[TrajectoryPoint, ...]
     rank: int | None
+    margin: float | None
+    probability: float | None
+    noise_z_score: float | None
+    robustness: float | None
+    total_variation: float
+    clipped_share: float
+    high_frequency_share: float
+    doubts: tuple[str, ...]
     top_classes: tuple[ClassScore, ...]
     gradient_norm: float
     gradient_status: GradientStatus
@@ -176,6 +190,7 @@ class Metrics:
     queued_seconds: float
     compiling_seconds: float
     running_seconds: float
+    measuring_seconds: float
     steps_per_second: float
     preprocessing: Preprocessing
 

@@ -43,6 +43,7 @@ _FORMATS: dict[ImageFormat, pb.ImageFormat] = {
 _GRADIENTS: dict[GradientStatus, pb.GradientStatus] = {
     "ok": pb.GRADIENT_STATUS_OK,
     "redirected": pb.GRADIENT_STATUS_REDIRECTED,
+    "saturated": pb.GRADIENT_STATUS_SATURATED,
 }
 _FORMAT_NAMES = {value: name for name, value in _FORMATS.items()}
 _GRADIENT_NAMES = {value: name for name, value in _GRADIENTS.items()}
@@ -262,12 +263,13 @@ def _to_metrics(metrics: Metrics) -> pb.Metrics:
         queued=to_duration(metrics.queued_seconds),
         compiling=to_duration(metrics.compiling_seconds),
         running=to_duration(metrics.running_seconds),
+        measuring=to_duration(metrics.measuring_seconds),
         preprocessing=to_preprocessing(metrics.preprocessing),
     )
 
 
 def _from_metrics(message: pb.Metrics) -> Metrics:
-    plain = read_fields(message, omit=("queued", "compiling", "running"))
+    plain = read_fields(message, omit=("queued", "compiling", "running", "measuring"))
     return Metrics(
         **plain
         | {
@@ -277,6 +279,7 @@ def _from_metrics(message: pb.Metrics) -> Metrics:
             "queued_seconds": from_duration(message.queued),
             "compiling_seconds": from_duration(message.compiling),
             "running_seconds": from_duration(message.running),
+            "measuring_seconds": from_duration(message.measuring),
             "preprocessing": from_preprocessing(message.preprocessing),
         }
     )

@@ -24,6 +24,7 @@ class GradientStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GRADIENT_STATUS_UNSPECIFIED: _ClassVar[GradientStatus]
     GRADIENT_STATUS_OK: _ClassVar[GradientStatus]
     GRADIENT_STATUS_REDIRECTED: _ClassVar[GradientStatus]
+    GRADIENT_STATUS_SATURATED: _ClassVar[GradientStatus]
 IMAGE_FORMAT_UNSPECIFIED: ImageFormat
 IMAGE_FORMAT_PNG: ImageFormat
 IMAGE_FORMAT_JPEG: ImageFormat
@@ -32,6 +33,7 @@ IMAGE_FORMAT_NPY: ImageFormat
 GRADIENT_STATUS_UNSPECIFIED: GradientStatus
 GRADIENT_STATUS_OK: GradientStatus
 GRADIENT_STATUS_REDIRECTED: GradientStatus
+GRADIENT_STATUS_SATURATED: GradientStatus
 
 class MaximizeRequest(_message.Message):
     __slots__ = ("model", "layer", "unit", "label", "steps", "options", "request_id", "terms")
@@ -184,7 +186,7 @@ class Image(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing")
+    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +208,16 @@ class Metrics(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     STEPS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     PREPROCESSING_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_BEST_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    NOISE_Z_SCORE_FIELD_NUMBER: _ClassVar[int]
+    ROBUSTNESS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_VARIATION_FIELD_NUMBER: _ClassVar[int]
+    CLIPPED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FREQUENCY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    DOUBTS_FIELD_NUMBER: _ClassVar[int]
+    MEASURING_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: str
     layer: str
@@ -227,7 +239,17 @@ class Metrics(_message.Message):
     running: _duration_pb2.Duration
     steps_per_second: float
     preprocessing: _model_pb2.Preprocessing
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ...) -> None: ...
+    activation_best: float
+    margin: float
+    probability: float
+    noise_z_score: float
+    robustness: float
+    total_variation: float
+    clipped_share: float
+    high_frequency_share: float
+    doubts: _containers.RepeatedScalarFieldContainer[str]
+    measuring: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class TrajectoryPoint(_message.Message):
     __slots__ = ("step", "activation")

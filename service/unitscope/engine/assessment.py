@@ -1,0 +1,87 @@
+"""What is measured of a finished picture with the model's help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unitscope.ascent.objectives import unit_scores
+from unitscope.engine.executor import Ascent, Executor, Judgement, Program
+from unitscope.engine.measures import augmented, doubts, measure, z_score
+from unitscope.engine.picture import Pixels
+from unitscope.engine.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """Fields of `Metrics` of the same names."""
+
+    rank: int | None
+    margin: float | None
+    probability: float | None
+    noise_z_score: float | None
+    robustness: float | None
+    total_variation: float
+    clipped_share: float
+    high_frequency_share: float
+    doubts: tuple[str, ...]
+
+
+def assess(
+    executor: Executor, program: Program, ascent: Ascent, plan: Plan, pixels: Pixels, end: Judgement
+) -> Assessment:
+    """Measure the finished picture `[C, H, W]`, of which the model thinks `end`."""
+    rank = margin = probability = noise_z_score = robustness = None
+    if plan.unit is not None:
+        scores = _units(plan, end.scores)
+        own = float(scores[plan.unit])
+        others = np.delete(scores, plan.unit)
+        rank = 1 + int(np.sum(others > own))
+        margin = own - float(others.max()) if others.size else None
+        noise = [_units(plan, row)[plan.unit] for row in executor.noise_scores(program, ascent)]
+        noise_z_score = z_score(own, np.asarray(noise))
+        robustness = _robustness(executor, program, ascent, plan, pixels)
+        if plan.layer.tensor == plan.model.info.logits_tensor:
+            probability = float(softmax(end.logits)[plan.unit])
+    shown = measure(pixels)
+    assert plan.model.info.preprocessing is not None
+    return Assessment(
+        rank=rank,
+        margin=margin,
+        probability=probability,
+        noise_z_score=noise_z_score,
+        robustness=robustness,
+        total_variation=shown.total_variation,
+        clipped_share=shown.clipped_share,
+        high_frequency_share=shown.high_frequency_share,
+        doubts=doubts(
+            rank=rank,
+            robustness=robustness,
+            noise_z_score=noise_z_score,
+            inferred=plan.model.info.preprocessing.inferred,
+        ),
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Of `[classes]`, in double precision."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(shifted / shifted.sum())
+
+
+def _robustness(
+    executor: Executor, program: Program, ascent: Ascent, plan: Plan, pixels: Pixels
+) -> float | None:
+    """The share of augmentations under which the unit wins; a neuron has a place of its own."""
+    if plan.request.position is not None:
+        return None
+    wins = [
+        int(np.argmax(executor.judge(program, ascent, look).scores)) == plan.unit
+        for look in augmented(pixels, plan.request.seed)
+    ]
+    return sum(wins) / len(wins)
+
+
+def _units(plan: Plan, scores: np.ndarray) -> np.ndarray:
+    return unit_scores(plan.layer, scores, plan.request.position)
