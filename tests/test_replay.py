@@ -80,6 +80,7 @@ def test_differences_are_said(engine: Engine, small: str, tmp_path: Path) -> Non
     def change(record: dict[str, Any]) -> None:
         record["versions"]["numpy"] = "1.0"
         record["platform"]["machine"] = "pdp11"
+        record["platform"]["\x1b"] = "\x1b" * 999
         record["request"]["seed"] = 8
         record["metrics"]["rank"] = None
 
@@ -88,6 +89,7 @@ def test_differences_are_said(engine: Engine, small: str, tmp_path: Path) -> Non
     assert f"versions.numpy: 1.0 in the file, {np.__version__} now" in said
     assert any(line.startswith("platform.machine: pdp11 in the file") for line in said)
     assert any(line.startswith("metrics.rank: None in the file") for line in said)
+    assert "\x1b" not in "".join(said) and max(map(len, said)) < 200
     assert not any(line.startswith("request") for line in said)
     assert "% differ, by at most" in said[-1] and said[-1].endswith("of 255")
 

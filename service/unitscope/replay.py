@@ -56,7 +56,7 @@ def _here(record: Record, model: str, on_progress: ProgressListener | None) -> M
     name = open_model(repository, model) if model else record.request.model
     if name not in repository.names():
         expected = f"the path of the file with SHA-256 {record.model_sha256}"
-        raise InvalidRequest("model", name, expected)
+        raise InvalidRequest("model", brief(name), expected)
     _check(record, repository.get(name).info)
     with Engine(repository) as engine:
         ticket = engine.submit(replace(record.request, model=name))
@@ -92,7 +92,7 @@ def _of_records(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[s
         for name in sorted(was.keys() | now.keys()):
             if was.get(name) != now.get(name):
                 values = f"{brief(was.get(name))} in the file, {brief(now.get(name))} now"
-                yield f"{section}.{name}: {values}"
+                yield f"{section}.{brief(name)}: {values}"
 
 
 def _of_pixels(there: np.ndarray, here: np.ndarray) -> str:

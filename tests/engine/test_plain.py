@@ -64,13 +64,18 @@ def test_numbers_become_what_the_field_says() -> None:
         ({"raw": "ü"}, "noun.raw: got 'ü', expected bytes in base64"),
         ({"is_open": 1}, "noun.is_open: got 1, expected true or false"),
         ({"colour": 1}, "noun: got 'colour', expected only key, kind"),
-        ({"kind": "c" * 1000}, "noun.kind: got 'c{60}…'"),
+        ({"kind": "c" * 1000}, "noun.kind: got 'c{80}…'"),
     ],
     ids=str,
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{message}"):
         from_plain(Whole, {"key": 1} | change, "noun")
+
+
+def test_a_sentence_holds_no_control_characters() -> None:
+    assert brief("a\x1b[2J\n\ud800") == "a·[2J··"
+    assert [brief(value) for value in ("é x", 3, 0.5, None, True)] == ["é x", 3, 0.5, None, True]
 
 
 @pytest.mark.parametrize("value", [[[[[[[[0]]]]]]] * 99, {"a": "b" * 999}, 10**999, "c" * 999])

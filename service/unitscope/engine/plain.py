@@ -25,7 +25,7 @@ _WORDS: dict[Any, str] = {
     bytes: "bytes in base64",
     NoneType: "null",
 }
-_SHOWN = 60
+_SHOWN = 80
 _CUT = reprlib.Repr()
 
 
