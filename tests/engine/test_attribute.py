@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from PIL import Image
 
 from tests.engine.test_loading import saved
 from tests.images import encoded, random_pixels
-from tests.models import CARD, CLASSES, SIZE, small_classifier
+from tests.models import CARD, CLASSES, SIZE, model_of, small_classifier
 from unitscope.ascent.attribution import METHODS, RANGES
 from unitscope.ascent.probe import Probe, build_probe
 from unitscope.ascent.subject import Subject
@@ -282,6 +283,21 @@ def test_an_unknown_name_is_not_found(
     with pytest.raises(NotFound) as caught:
         attributed(small, unit, layer=layer)
     assert caught.value.kind == kind
+
+
+def test_a_layer_without_a_shape_of_its_own_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["brightest"], axes=[0, 1, 2], keepdims=0),
+        helper.make_node("Greater", ["brightest", "half"], ["is_bright"]),
+        helper.make_node("Compress", ["image", "is_bright"], ["columns"], axis=3),
+        helper.make_node("ReduceMean", ["columns"], ["output"], axes=[2, 3], keepdims=0),
+    ]
+    half = {"half": np.array(0.5, np.float32)}
+    model = model_of(nodes, half, image=(1, 3, SIZE, SIZE), output=(1, 3))
+    loaded = load_model(saved(model, tmp_path))
+    with pytest.raises(ModelRejected, match="changes its shape with the picture"):
+        attributed(loaded, layer="columns")
+    assert attributed(loaded, method="gradient").values.any()
 
 
 def test_what_has_no_gradient_is_refused_by_its_reason(

@@ -14,6 +14,7 @@ from unitscope.ascent.probe import build_probe
 from unitscope.ascent.subject import Subject, build_forward
 from unitscope.engine.executor import Session
 from unitscope.engine.loaded import LoadedModel
+from unitscope.errors import ModelRejected
 from unitscope.graph.layers import Layer
 
 _KEPT = 4
@@ -41,13 +42,16 @@ class Score:
     """The activation of a unit: the mean over its map, or its neuron at `position`.
 
     One picture is looked at at a time: on a processor several together take as long and more
-    memory, and every model takes one. Raises ModelRejected where the layer cannot be compiled.
+    memory, and every model takes one. Raises ModelRejected where the layer cannot be compiled or
+    has no shape of its own.
     """
 
     def __init__(
         self, model: LoadedModel, layer: Layer, unit: int, position: tuple[int, int] | None
     ) -> None:
         self.name = f"unit {unit} of layer {layer.name!r}"
+        if not all(isinstance(dim, int) for dim in layer.shape):
+            raise ModelRejected(f"layer {layer.name!r} changes its shape with the picture")
         self._compiled = _compile(model.subject, layer.tensor, model.info.logits_tensor)
         weights = score_weights(layer, unit, position).reshape(self._compiled.layer_shape)
         self._weights = weights.astype(self._compiled.layer_type)
