@@ -99,7 +99,7 @@ def _write(module: Any, example: Any, path: Path, exporter: str, *, open_batch: 
     if open_batch:
         axes = "dynamic_shapes" if options["dynamo"] else "dynamic_axes"
         options[axes] = ({0: "batch"},) if options["dynamo"] else {"image": {0: "batch"}}
-    torch.onnx.export(module, (example,), path, input_names=["image"], **options)
+    torch.onnx.export(module, (example,), str(path), input_names=["image"], **options)
 
 
 def _expect_same_logits(path: Path, module: Any, batch: int, shape: list[int]) -> None:

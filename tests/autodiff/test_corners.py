@@ -173,3 +173,22 @@ def test_gathered_elements_get_their_cotangents(places: int | list[int], axis: i
     ):
         by_axis[place] += part
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_weight_of_many_matrices_costs_no_product_each() -> None:
+    """300 tokens of an open batch by one weight: its cotangent, which nobody asks for, is small."""
+    op = Emitter(Graph(OPSET))
+    x = op.graph.add_input("x", np.float32, (300, "N", 1024))
+    weight = op.const(np.ones((1024, 2048)), np.float32)
+    y = op.MatMul(x, weight)
+    dx = differentiate(op, output=y, wrt=x, cotangent=op.Mul(y, 0.0), rules=RULES)
+    assert dx.shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 2, 3, 4), (0, 3, 4)])
+def test_the_cotangents_of_rows_by_one_matrix(shape: tuple[int, ...]) -> None:
+    point = np.random.default_rng(0).standard_normal((4, 5))
+    rows = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    found = gradient(lambda op, b: op.MatMul(rows, b), point)
+    expected = np.broadcast_to(rows.reshape(-1, 4).sum(0)[:, None], (4, 5))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

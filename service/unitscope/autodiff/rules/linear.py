@@ -39,6 +39,10 @@ def matmul(op: Emitter, dy: Value, y: Value, a: Value, b: Value) -> Cotangents:
     """dA = dy Bᵀ, dB = Aᵀ dy, a vector being a matrix of one row or one column"""
     if a.rank == b.rank == 2:
         return op.Gemm(dy, b, transB=1), op.Gemm(a, dy, transA=1)
+    if b.rank == 2 and all(b.static_shape or ()):  # rows of all matrices in one, not one by one
+        k, n = b.static_shape or ()
+        db = op.Gemm(op.Reshape(a, [-1, k]), op.Reshape(dy, [-1, n]), transA=1)
+        return op.MatMul(dy, _transposed(op, b)), db
     row = a if a.rank > 1 else op.Unsqueeze(a, [0])
     column = b if b.rank > 1 else op.Unsqueeze(b, [1])
     if b.rank == 1:
