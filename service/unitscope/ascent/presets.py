@@ -7,7 +7,7 @@ those of its 224 px picture, as shares of it. Pixels run from 0 to 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -152,18 +152,7 @@ PRESETS.add(  # "How convolutional neural networks see the world", 2016
         stretched=True,
     ),
 )
-PRESETS.add(
-    "cnn-visual-tensorflow",
-    Recipe(
-        steps=40,
-        parameterization="pixel",
-        decorrelated=False,
-        start=Start(0.0, 20 / 255, "uniform"),
-        optimizer="gradient_ascent",
-        learning_rate=1 / 255,
-        stretched=True,
-    ),
-)
+PRESETS.add("cnn-visual-tensorflow", replace(PRESETS["keras-blog"], steps=40))
 PRESETS.add(  # Olah, Mordvintsev and Schubert 2017
     "lucid",
     Recipe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict
 
 import numpy as np
 
@@ -11,21 +11,7 @@ from unitscope.engine.executor import Ascent, Executor, Judgement, Program
 from unitscope.engine.measures import augmented, doubts, measure, z_score
 from unitscope.engine.picture import Pixels
 from unitscope.engine.plan import Plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
-    """Fields of `Metrics` of the same names."""
-
-    rank: int | None
-    margin: float | None
-    probability: float | None
-    noise_z_score: float | None
-    robustness: float | None
-    total_variation: float
-    clipped_share: float
-    high_frequency_share: float
-    doubts: tuple[str, ...]
+from unitscope.engine.request import Assessment
 
 
 def assess(
@@ -44,7 +30,6 @@ def assess(
         robustness = _robustness(executor, program, ascent, plan, pixels)
         if plan.layer.tensor == plan.model.info.logits_tensor:
             probability = float(softmax(end.logits)[plan.unit])
-    shown = measure(pixels)
     assert plan.model.info.preprocessing is not None
     return Assessment(
         rank=rank,
@@ -52,9 +37,7 @@ def assess(
         probability=probability,
         noise_z_score=noise_z_score,
         robustness=robustness,
-        total_variation=shown.total_variation,
-        clipped_share=shown.clipped_share,
-        high_frequency_share=shown.high_frequency_share,
+        **asdict(measure(pixels)),
         doubts=doubts(
             rank=rank,
             robustness=robustness,

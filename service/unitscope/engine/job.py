@@ -12,13 +12,14 @@ import numpy as np
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array, colors_of
 from unitscope.ascent.program import ProgramSpec
-from unitscope.engine.assessment import Assessment, assess, softmax
+from unitscope.engine.assessment import assess, softmax
 from unitscope.engine.executor import Ascent, Executor, Judgement, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode, shown_as
 from unitscope.engine.plan import Plan, PlannedTerm
 from unitscope.engine.record import embed, make
 from unitscope.engine.request import (
+    Assessment,
     ClassScore,
     GradientStatus,
     Maximization,

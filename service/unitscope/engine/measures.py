@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
 from unitscope.ascent.transforms import Transform, draw
 from unitscope.engine.picture import Pixels
+from unitscope.engine.request import PictureMeasures
 
 AUGMENTATIONS = 8
 NOISE_PICTURES = 16
@@ -23,20 +22,6 @@ _FINE = 0.25
 _GREY = 128
 _FAR_ABOVE_NOISE = 3.0
 _ROBUST = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class PictureMeasures:
-    """Of the pixels alone, all in 0..1.
-
-    `total_variation`: mean |difference| of neighbouring values. `clipped_share`: of the values,
-    how many are black or white. `high_frequency_share`: of the variance, how much lies in waves
-    shorter than four pixels.
-    """
-
-    total_variation: float
-    clipped_share: float
-    high_frequency_share: float
 
 
 def measure(pixels: Pixels) -> PictureMeasures:

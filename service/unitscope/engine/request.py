@@ -147,19 +147,47 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
+class PictureMeasures:
+    """Of the pixels alone, all in 0..1.
+
+    `total_variation`: mean |difference| of neighbouring values. `clipped_share`: of the values,
+    how many are black or white. `high_frequency_share`: of the variance, how much lies in waves
+    shorter than four pixels.
+    """
+
+    total_variation: float
+    clipped_share: float
+    high_frequency_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment(PictureMeasures):
+    """What is measured of a finished picture with the model's help.
+
+    Numbers about a unit are None for an objective without one. `rank`: 1 when no other unit of the
+    layer responds more. `margin`: its score less that of the best other unit. `probability`: of a
+    class, softmax. `noise_z_score`: by how many standard deviations it responds more than to noise
+    of a natural spectrum. `robustness`: the share of slightly scaled, turned, shifted and mirrored
+    pictures in which it responds most of its layer. `doubts`: why the picture may mislead, if at
+    all.
+    """
+
+    rank: int | None
+    margin: float | None
+    probability: float | None
+    noise_z_score: float | None
+    robustness: float | None
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics(Assessment):
     """What was measured, on the finished picture as encoded (8 bits), without transforms.
 
-    `unit`, `rank`: None for an objective without a unit; a rank of 1 when no other unit of the
-    layer responds more, out of `unit_count`.
+    `unit`: None for an objective without one.
     `gradient_norm`: L2 norm of the gradient with respect to the parameters at the last step.
     `gradient_status`: "redirected" when the gradient was dead at first and ReLU masks were
     opened for a warm-up (Lucid's remedy), "saturated" when it all but vanished on the way.
-    `margin`: the unit's score less that of the best other unit. `probability`: of a class, softmax.
-    `noise_z_score`: by how many standard deviations the unit responds more than to noise of a
-    natural spectrum. `robustness`: the share of slightly scaled, turned, shifted and mirrored
-    pictures in which the unit responds most of its layer. `total_variation`, `clipped_share`,
-    `high_frequency_share`: see `engine.measures`. `doubts`: why the picture may mislead, if at all.
     """
 
     model: str
@@ -173,15 +201,6 @@ class Metrics:
     activation_end: float
     activation_best: float
     trajectory: tuple[TrajectoryPoint, ...]
-    rank: int | None
-    margin: float | None
-    probability: float | None
-    noise_z_score: float | None
-    robustness: float | None
-    total_variation: float
-    clipped_share: float
-    high_frequency_share: float
-    doubts: tuple[str, ...]
     top_classes: tuple[ClassScore, ...]
     gradient_norm: float
     gradient_status: GradientStatus
