@@ -31,7 +31,7 @@ from unitscope.ascent.transforms import TRANSFORMS
 from unitscope.autodiff.gradient_model import save_gradient_model
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
-from unitscope.engine.attribution import Attribution
+from unitscope.engine.attribution import Attribution, Completeness
 from unitscope.engine.checkup import check_model
 from unitscope.engine.record import beside
 from unitscope.engine.repository import Repository
@@ -445,11 +445,17 @@ def _summary(result: Maximization, out: Path) -> str:
 
 
 def _attribution_summary(result: Attribution, out: Path) -> str:
-    best, complete = result.top_classes[0], result.completeness
-    gap = "" if complete is None else f"completeness gap {complete.gap:.3g}; "
+    best = result.top_classes[0]
     return (
         f"{out}: {result.method} of unit {result.unit} {result.label} of {result.tensor} on "
-        f"{result.model}: activation {result.activation:.2f}, {gap}"
+        f"{result.model}: activation {result.activation:.2f}, {_gap(result.completeness)}"
         f"the model sees {best.label or best.index} ({best.probability:.3f}); "
         f"{result.running_seconds:.1f} s"
     )
+
+
+def _gap(complete: Completeness | None) -> str:
+    if complete is None:
+        return ""
+    share = "" if complete.relative_gap is None else f" ({complete.relative_gap:.1%})"
+    return f"completeness gap {complete.gap:.3g}{share}; "

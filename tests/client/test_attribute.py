@@ -64,6 +64,18 @@ def test_the_command_line_writes_what_it_is_told(
     answer = json.loads(printed)
     assert status == 0 and answer["activation"] == expected.activation
     assert answer["path"] == str(out) and "heat_map" not in answer
+    words = [
+        "attribute",
+        photo,
+        "--unit",
+        2,
+        "--out",
+        out,
+        "--model",
+        model_directory / "small.onnx",
+    ]
+    status, _, said = run(monkeypatch, capsys, *words)
+    assert status == 0 and "completeness gap" in said and "%" in said
 
 
 def test_a_mistake_on_the_command_line_is_one_sentence(
