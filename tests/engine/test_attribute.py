@@ -125,6 +125,16 @@ def test_every_method_takes_every_kind_of_model(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_a_model_of_a_larger_batch(
+    method: str, small: LoadedModel, tmp_path: Path
+) -> None:
+    four = load_model(saved(small_classifier(batch=4), tmp_path, CARD))
+    result, alone = attributed(four, method=method), attributed(small, method=method)
+    assert result.activation == pytest.approx(alone.activation, rel=1e-5)
+    np.testing.assert_allclose(result.values, alone.values, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_stops_when_nobody_wants_it(method: str, small: LoadedModel) -> None:
     request = AttributeRequest(image=encoded(PIXELS), unit=UNIT, method=method)
     wanted = iter([True] * (request.options().samples - 1) + [False])

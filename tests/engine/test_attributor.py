@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from tests.images import encoded, random_pixels
+from unitscope.ascent.parameterizations import Array
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import MAX_WAITING, AttributionTicket, Attributor
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.repository import Repository
+from unitscope.engine.score import Score
 from unitscope.errors import Cancelled, InvalidRequest, NotFound, QueueFull, ShuttingDown
 
 
@@ -105,6 +107,28 @@ def test_who_leaves_while_it_is_their_turn_holds_nobody_up(
     gated.gate.set()
     assert attributor.submit(request_of(unit=3)).result().unit == 3
     leaver.cancel()  # once more does no harm
+
+
+def test_a_request_that_runs_stops_before_its_next_gradient(
+    attributor: Attributor, gated: GatedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, left, taken = threading.Event(), threading.Event(), []
+    gradient = Score.gradient
+
+    def watched(score: Score, picture: Array) -> Array:
+        taken.append(picture)
+        begun.set()
+        assert left.wait(60)
+        return gradient(score, picture)
+
+    monkeypatch.setattr(Score, "gradient", watched)
+    gated.gate.set()
+    leaver = attributor.submit(request_of(method="smoothgrad"))
+    assert begun.wait(60)
+    leaver.cancel()
+    left.set()
+    assert attributor.submit(request_of()).result().samples == 1
+    assert len(taken) == 2
 
 
 def test_a_drain_lets_requests_finish(attributor: Attributor, gated: GatedRepository) -> None:
