@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from unitscope import Client, Maximization
-from unitscope.sheet import save_sheet
+from unitscope.cli.sheet import save_sheet
 
 OUT = Path("demo")
 STEPS = 192

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import unitscope
+from tests.cli.shell import run
 from tests.client.test_client import awaited
 from tests.images import encoded, random_pixels
 from tests.rpc.live import LiveServer
-from tests.test_cli import run
 from unitscope.client import Client
 from unitscope.errors import InvalidRequest
 

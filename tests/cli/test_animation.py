@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from unitscope.animation import collecting, frame_every_steps, save_animation
+from unitscope.cli.animation import collecting, frame_every_steps, save_animation
 from unitscope.engine.picture import encode
 from unitscope.engine.request import ImageFormat, Progress
 from unitscope.errors import InvalidRequest

@@ -17,12 +17,12 @@ from tests.models import CARD, small_classifier
 from tests.rpc.live import LiveServer
 from unitscope.ascent.presets import Regularizer
 from unitscope.ascent.transforms import Transform
+from unitscope.cli.replay import replay
 from unitscope.engine.engine import Engine
 from unitscope.engine.picture import decode, encode
 from unitscope.engine.record import embed
 from unitscope.engine.request import ImageFormat, Term
 from unitscope.errors import InvalidRequest
-from unitscope.replay import replay
 
 
 @pytest.fixture

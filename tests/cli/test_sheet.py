@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.engine.test_record import climbed, pictures, saved
+from unitscope.cli.sheet import contact_sheet, save_sheet
 from unitscope.engine.engine import Engine
 from unitscope.engine.request import ImageFormat
 from unitscope.errors import InvalidRequest
-from unitscope.sheet import contact_sheet, save_sheet
 
 
 @pictures

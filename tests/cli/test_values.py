@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from unitscope import command_options as given
 from unitscope.ascent.presets import Regularizer
 from unitscope.ascent.transforms import Transform
+from unitscope.cli import values as given
 from unitscope.engine.request import Term
 from unitscope.errors import InvalidRequest
 

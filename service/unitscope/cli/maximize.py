@@ -1,0 +1,145 @@
+"""Make the picture that a unit prefers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from unitscope import api
+from unitscope.ascent.objectives import OBJECTIVES
+from unitscope.ascent.optimizers import OPTIMIZERS, SCHEDULES
+from unitscope.ascent.parameterizations import PARAMETERIZATIONS
+from unitscope.ascent.presets import PRESETS
+from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
+from unitscope.ascent.transforms import TRANSFORMS
+from unitscope.cli import values as given
+from unitscope.cli.animation import collecting, frame_every_steps, save_animation
+from unitscope.cli.options import (
+    JsonOption,
+    LayerOption,
+    ModelOption,
+    PositionOption,
+    ServerOption,
+    known,
+)
+from unitscope.cli.output import progress_bar, screen, write_picture
+from unitscope.client import Client
+from unitscope.engine.request import Maximization
+
+
+def maximize(
+    out: Annotated[Path, typer.Option(help="File to write: .png, .jpg, .webp or .npy.")],
+    unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")] = "",
+    model: ModelOption = "",
+    layer: LayerOption = "",
+    preset: Annotated[
+        str, typer.Option(help=f"{known(PRESETS)}: what other options change.")
+    ] = "unitscope",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of gradient ascent. Default: the preset's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
+    position: PositionOption = "",
+    objective: Annotated[str, typer.Option(help=f"{known(OBJECTIVES)}.")] = "",
+    reference: Annotated[
+        Path | None, typer.Option(help="Image, for caricature and inversion.")
+    ] = None,
+    weight: Annotated[float, typer.Option(help="Below 0: bring the unit down.")] = 1.0,
+    term: Annotated[
+        list[str] | None,
+        typer.Option(help="Add a term, such as unit=5,layer=relu1,weight=-1; may be repeated."),
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="Activation to reach and stop at.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Image to begin with.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Shorter side in pixels. Default: the model's.")
+    ] = None,
+    octaves: Annotated[int | None, typer.Option(help="Sizes to climb at, small to large.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: the optimizer's.")] = None,
+    schedule: Annotated[str | None, typer.Option(help=f"{known(SCHEDULES)}.")] = None,
+    parameterization: Annotated[
+        str | None, typer.Option(help=f"{known(PARAMETERIZATIONS)}.")
+    ] = None,
+    decorrelated: Annotated[
+        bool | None, typer.Option(help="Mix colours from ImageNet's decorrelated ones.")
+    ] = None,
+    transforms: Annotated[
+        str | None,
+        typer.Option(help=f'NAME[:LOW[:HIGH]],… of {known(TRANSFORMS)}; "" for none.'),
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="Random looks in every step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help=f"{known(OPTIMIZERS)}.")] = None,
+    penalties: Annotated[
+        str | None, typer.Option(help=f'NAME:STRENGTH,… of {known(PENALTIES)}; "" for none.')
+    ] = None,
+    constraints: Annotated[
+        str | None,
+        typer.Option(help=f'NAME:STRENGTH[:STEPS],… of {known(CONSTRAINTS)}; "" for none.'),
+    ] = None,
+    animation: Annotated[
+        Path | None, typer.Option(help="Also write the ascent to this file: .webp or .gif.")
+    ] = None,
+    server: ServerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the picture that a unit prefers."""
+    options: dict[str, Any] = {
+        "layer": layer,
+        "preset": preset,
+        "steps": steps,
+        "seed": seed,
+        "position": given.position(position),
+        "objective": objective,
+        "reference": given.content("reference", reference),
+        "weight": weight,
+        "terms": given.terms(term or ()),
+        "target": target,
+        "start_image": given.content("start_image", start),
+        "image_size_px": image_size,
+        "octaves": octaves,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "parameterization": parameterization,
+        "decorrelated": decorrelated,
+        "transforms": given.transforms(transforms),
+        "views": views,
+        "optimizer": optimizer,
+        "penalties": given.regularizers("penalties", penalties),
+        "constraints": given.regularizers("constraints", constraints),
+        "image_format": given.image_format(out),
+        "preview_every_steps": frame_every_steps(animation, steps or PRESETS[preset].steps),
+    }
+    frames: list[bytes] = []
+    with progress_bar(unit or objective) as bar:
+        listener = collecting(frames, bar)
+        if server:
+            with Client(server) as client:
+                result = client.maximize(
+                    given.unit(unit), model=model, on_progress=listener, **options
+                )
+        else:
+            result = api.maximize(given.unit(unit), model=model, on_progress=listener, **options)
+    write_picture(result, out)
+    if animation is not None:
+        save_animation(frames if out.suffix == ".npy" else [*frames, result.image], animation)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
+    else:
+        screen.print(escape(_summary(result, out)))
+
+
+def _summary(result: Maximization, out: Path) -> str:
+    metrics = result.metrics
+    best = metrics.top_classes[0]
+    unit = "" if metrics.unit is None else f"unit {metrics.unit} {metrics.label} of "
+    rank = "" if metrics.rank is None else f"rank {metrics.rank} of {metrics.unit_count}; "
+    return (
+        f"{out}: {unit}{metrics.tensor} on {metrics.model}: "
+        f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, {rank}"
+        f"the model sees {best.label or best.index} ({best.probability:.3f}); "
+        f"{metrics.steps_per_second:.1f} steps/s, {metrics.running_seconds:.1f} s"
+    )
