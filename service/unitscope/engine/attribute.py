@@ -15,7 +15,7 @@ from unitscope.engine.heat_map import heat_map, overlay
 from unitscope.engine.job import top_classes
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.picture import encode
-from unitscope.engine.plan import _check_position
+from unitscope.engine.plan import check_position
 from unitscope.engine.score import Score
 from unitscope.errors import Cancelled, DeadGradient, NotFinite
 from unitscope.graph.card import Card
@@ -32,7 +32,7 @@ def attribute(
     started = time.monotonic()
     options, method = request.options(), METHODS[request.method]
     layer, card = model.find_layer(request.layer), model.subject.card
-    _check_position(request.position, layer)
+    check_position(request.position, layer)
     unit = model.find_unit(layer, request.unit)
     picture = _picture(request.image, card)
     score = Score(model, layer, unit, request.position)

@@ -10,9 +10,10 @@ import numpy as np
 from unitscope.ascent.objectives import OBJECTIVES, one_hot
 from unitscope.ascent.parameterizations import ImageSpec
 from unitscope.ascent.presets import Recipe
+from unitscope.ascent.prior import Prior, prior_of
 from unitscope.ascent.program import ProgramSpec, TermSpec
 from unitscope.ascent.transforms import is_affine
-from unitscope.engine.given_image import read_image
+from unitscope.engine.given_image import read_image, read_images
 from unitscope.engine.limits import MIN_IMAGE_SIZE_PX
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import resized
@@ -61,6 +62,8 @@ class Plan:
     stages: tuple[Stage, ...]
     label: str
     start: Pixels | None
+    natural_images: tuple[Pixels, ...]
+    prior: Prior
 
     @property
     def layer(self) -> Layer:
@@ -102,6 +105,7 @@ def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
         raise InvalidRequest("views", recipe.views, "1: the model takes one picture at a time")
     terms = tuple(_term(term, model) for term in (request, *request.terms))
     first = terms[0]
+    natural_images = read_images("natural_images", request.natural_images, *image.shape)
     return Plan(
         request=request,
         request_id=request.request_id or str(uuid.uuid4()),
@@ -111,6 +115,10 @@ def resolve(request: MaximizeRequest, model: LoadedModel) -> Plan:
         stages=_stages(request, recipe, model, image, terms),
         label="" if first.unit is None else model.label_of(first.spec.layer, first.unit),
         start=_given("start_image", request.start_image, card, image),
+        natural_images=natural_images,
+        prior=prior_of(
+            image.channels, colors=recipe.colors, spectrum=recipe.spectrum, images=natural_images
+        ),
     )
 
 
@@ -172,7 +180,7 @@ def _image(request: MaximizeRequest, card: Card) -> ImageSpec:
 
 def _term(term: Term, model: LoadedModel) -> PlannedTerm:
     layer = model.find_layer(term.layer)
-    _check_position(term.position, layer)
+    check_position(term.position, layer)
     kind = term.objective or ("channel" if term.position is None else "neuron")
     if kind == "probability" and layer.tensor != model.info.logits_tensor:
         expected = f"another one for layer {layer.name!r}: only the logits have probabilities"
@@ -215,7 +223,7 @@ def _given(field: str, content: bytes, card: Card, size: ImageSpec) -> Pixels | 
     return read_image(field, content, len(card.channels), size.height_px, size.width_px)
 
 
-def _check_position(position: tuple[int, int] | None, layer: Layer) -> None:
+def check_position(position: tuple[int, int] | None, layer: Layer) -> None:
     if position is None:
         return
     places = [int(dim) for axis, dim in enumerate(layer.shape) if axis != layer.unit_axis]
