@@ -45,7 +45,7 @@ def step_task(model: LoadedModel) -> Task:
     program = executor.compile(spec)
     parameters = plan.recipe.start.draw(0, spec.parameterization, spec.image)
     weights = [one_hot(plan.layer, 0, None)]
-    ascent = Ascent(program, parameters, fixed_inputs(spec, plan.recipe, weights, None))
+    ascent = Ascent(program, parameters, fixed_inputs(spec, plan.recipe, plan.prior, weights, None))
 
     def step() -> object:
         return executor.step(program, ascent, step_inputs(spec, plan.recipe, seed=0, step=1))

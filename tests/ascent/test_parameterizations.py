@@ -7,7 +7,8 @@ import onnxruntime as ort
 import pytest
 
 from unitscope.ascent.optimizers import OPTIMIZERS
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec, colors_of
+from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
+from unitscope.ascent.prior import Prior, prior_of
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import differentiate
 from unitscope.graph.emit import Emitter
@@ -18,11 +19,17 @@ FREE = [name for name in PARAMETERIZATIONS if name != "maco"]
 """Those that any image can be written in; of maco's only the phases are free."""
 
 
+def usual(channels: int) -> Prior:
+    return prior_of(channels, colors="imagenet", spectrum="natural")
+
+
 def draw_image(name: str, spec: ImageSpec, parameters: np.ndarray) -> np.ndarray:
     op = Emitter(Graph(18))
     given = op.graph.add_input("parameters", np.float32, (1, *parameters.shape))
-    colors = op.const(colors_of(spec.channels, decorrelated=True)[None], np.float32)
-    model = op.graph.to_model([PARAMETERIZATIONS[name].emit(op, given, colors, spec)])
+    rows = {
+        key: op.const(row, np.float32) for key, row in usual(spec.channels).rows(name, spec).items()
+    }
+    model = op.graph.to_model([PARAMETERIZATIONS[name].emit(op, given, rows, spec)])
     session = ort.InferenceSession(model.SerializeToString())
     return np.asarray(session.run(None, {"parameters": parameters[None]})[0][0])
 
@@ -53,7 +60,7 @@ def test_parameters_of_zero_are_an_image_in_range(name: str, spec: ImageSpec) ->
 @pytest.mark.parametrize("name", FREE)
 def test_a_fitted_image_is_drawn_again(name: str, spec: ImageSpec) -> None:
     image = photograph(spec)
-    colors = colors_of(spec.channels, decorrelated=True)
+    colors = usual(spec.channels).colors
     parameters = PARAMETERIZATIONS[name].fit(image, colors)
     assert parameters.shape == PARAMETERIZATIONS[name].shape(spec)
     np.testing.assert_allclose(draw_image(name, spec, parameters), image, atol=2e-3)
@@ -62,7 +69,7 @@ def test_a_fitted_image_is_drawn_again(name: str, spec: ImageSpec) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_maco_keeps_the_phases_of_an_image(spec: ImageSpec) -> None:
     image = photograph(spec)
-    colors = colors_of(spec.channels, decorrelated=True)
+    colors = usual(spec.channels).colors
     drawn = draw_image("maco", spec, PARAMETERIZATIONS["maco"].fit(image, colors))
     assert drawn.shape == image.shape and 0.05 < drawn.std() < 0.4
     alike = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(drawn, image, strict=True)]
@@ -74,7 +81,7 @@ def test_maco_keeps_the_phases_of_an_image(spec: ImageSpec) -> None:
 def test_a_resized_image_shows_the_same(name: str, sizes: tuple[int, int]) -> None:
     before, after = (ImageSpec(3, size, 2 * size) for size in sizes)
     known = PARAMETERIZATIONS[name]
-    parameters = known.fit(photograph(before), colors_of(3, decorrelated=True))
+    parameters = known.fit(photograph(before), usual(3).colors)
     resized = known.resize(parameters, before, after)
     assert resized.shape == known.shape(after)
     assert np.array_equal(resized, known.resize(parameters, before, after))
@@ -98,8 +105,8 @@ def test_any_image_can_be_reached(name: str, spec: ImageSpec) -> None:
     parameters = op.graph.add_input("parameters", np.float32, shape)
     moments = [op.graph.add_input(f"moment_{i}", np.float32, shape) for i in (1, 2)]
     step = op.graph.add_input("step", np.float32, (1, *[1] * (len(shape) - 1)))
-    colors = op.const(colors_of(spec.channels, decorrelated=True)[None], np.float32)
-    image = PARAMETERIZATIONS[name].emit(op, parameters, colors, spec)
+    colors = op.const(usual(spec.channels).colors[None], np.float32)
+    image = PARAMETERIZATIONS[name].emit(op, parameters, {"colors": colors}, spec)
     gap = op.Sub(image, target)
     axes = list(range(4))
     score = op.Reshape(op.Neg(op.ReduceSum(op.Mul(gap, gap), axes, keepdims=0)), [1])

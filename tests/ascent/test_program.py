@@ -14,8 +14,9 @@ from tests.models import SIZE, small_classifier
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.objectives import OBJECTIVES, one_hot, unit_scores
 from unitscope.ascent.optimizers import OPTIMIZERS
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec, colors_of
+from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.presets import Recipe, Regularizer, Start
+from unitscope.ascent.prior import prior_of
 from unitscope.ascent.program import (
     ProgramSpec,
     TermSpec,
@@ -84,12 +85,13 @@ def first_feed(spec: ProgramSpec, seeds: list[int]) -> dict[str, np.ndarray]:
         views=spec.views,
         penalties=tuple(Regularizer(name, 1e-3) for name in spec.penalties),
         constraints=tuple(Regularizer(name, STRENGTHS[name]) for name in spec.constraints),
-        decorrelated=not spec.constraints,
+        colors="none" if spec.constraints else "imagenet",
     )
     target = 3.0 if spec.targeted else None
     weights = [weights_of(spec.terms[0])]
+    prior = prior_of(spec.image.channels, colors=recipe.colors, spectrum=recipe.spectrum)
     rows = [
-        fixed_inputs(spec, recipe, weights, target) | step_inputs(spec, recipe, seed, 1)
+        fixed_inputs(spec, recipe, prior, weights, target) | step_inputs(spec, recipe, seed, 1)
         for seed in seeds
     ]
     return feed | {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
@@ -198,9 +200,8 @@ def test_the_step_goes_along_the_gradient(variant: dict[str, Any]) -> None:
 def penalty(name: str, pixels: np.ndarray) -> float:
     op = Emitter(Graph(18))
     given = op.graph.add_input("pixels", np.float32, pixels.shape)
-    mixed = op.MatMul(
-        op.const(colors_of(3, decorrelated=True)[None], np.float32), op.Reshape(given, [1, 3, -1])
-    )
+    colors = prior_of(3, colors="imagenet", spectrum="natural").colors
+    mixed = op.MatMul(op.const(colors[None], np.float32), op.Reshape(given, [1, 3, -1]))
     model = op.graph.to_model([PENALTIES[name](op, op.Reshape(mixed, list(pixels.shape)))])
     session = ort.InferenceSession(model.SerializeToString())
     return float(session.run(None, {"pixels": pixels})[0][0])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from unitscope.engine.measures import (
     AUGMENTATIONS,
+    EXEMPLARS,
     NOISE_PICTURES,
     augmented,
+    calibrate,
     doubts,
     measure,
     noise_pictures,
     z_score,
 )
+from unitscope.engine.request import Exemplar
 
 
 def test_a_flat_picture_has_nothing_in_it() -> None:
@@ -59,8 +64,29 @@ def test_a_z_score_needs_a_spread() -> None:
 
 
 def test_doubts_are_named() -> None:
-    assert doubts(rank=1, robustness=1.0, noise_z_score=9.0, inferred=False) == ()
-    assert doubts(rank=None, robustness=None, noise_z_score=None, inferred=False) == ()
-    said = " ".join(doubts(rank=3, robustness=0.25, noise_z_score=1.0, inferred=True))
-    for word in ("2 other units", "25%", "noise", "guessed"):
-        assert word in said
+    fine: dict[str, Any] = {"rank": 1, "robustness": 1.0, "noise_z_score": 9.0}
+    fine |= {"calibration": calibrate(3.0, [1.0, 2.0]), "inferred": False}
+    unknown: dict[str, Any] = dict.fromkeys(fine) | {"inferred": False}
+    assert doubts(**fine) == doubts(**unknown) == ()
+    for name, value, said in (
+        ("rank", 3, "2 other units"),
+        ("robustness", 0.25, "25%"),
+        ("noise_z_score", 1.0, "noise"),
+        ("calibration", calibrate(2.0, [1.0, 2.5]), "natural image 1"),
+        ("inferred", True, "guessed"),
+    ):
+        (doubt,) = doubts(**fine | {name: value})
+        assert said in doubt
+
+
+def test_a_calibration_counts_the_images_below_and_names_the_best() -> None:
+    found = calibrate(3.0, [1.0, 4.0, 2.0, 4.0, -1.0, 3.0, 0.0])
+    assert found.percentile == pytest.approx(100 * 4 / 7) and found.ratio == 0.75
+    assert found.exemplars[:3] == (Exemplar(1, 4.0), Exemplar(3, 4.0), Exemplar(5, 3.0))
+    assert len(found.exemplars) == EXEMPLARS
+
+
+def test_nothing_is_a_multiple_of_a_best_image_that_leaves_the_unit_cold() -> None:
+    found = calibrate(3.0, [-2.0, 0.0])
+    assert (found.percentile, found.ratio) == (100, None)
+    assert found.exemplars == (Exemplar(1, 0.0), Exemplar(0, -2.0))

@@ -15,8 +15,10 @@ from unitscope.ascent.transforms import Transform
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import (
     Accepted,
+    Calibration,
     ClassScore,
     Event,
+    Exemplar,
     ImageFormat,
     Maximization,
     MaximizeRequest,
@@ -68,7 +70,9 @@ requests = st.builds(
     preset=texts,
     steps=st.none() | int32s,
     parameterization=st.none() | texts,
-    decorrelated=st.none() | st.booleans(),
+    natural_images=tuples(st.binary(max_size=20)),
+    colors=st.none() | texts,
+    spectrum=st.none() | texts,
     transforms=st.none() | tuples(transforms),
     views=st.none() | int32s,
     optimizer=st.none() | texts,
@@ -109,6 +113,13 @@ metrics = st.builds(
     total_variation=numbers,
     clipped_share=numbers,
     high_frequency_share=numbers,
+    calibration=st.none()
+    | st.builds(
+        Calibration,
+        percentile=numbers,
+        ratio=st.none() | numbers,
+        exemplars=tuples(st.builds(Exemplar, index=int32s, activation=numbers)),
+    ),
     doubts=tuples(texts),
     trajectory=tuples(st.builds(TrajectoryPoint, step=int32s, activation=numbers)),
     rank=st.none() | int32s,
@@ -260,7 +271,8 @@ def test_the_server_refuses_a_negative_cadence() -> None:
         ("image_format", "gif"),
         ("views", 2**31),
         ("direction", ("up",)),
-        ("decorrelated", "very"),
+        ("colors", True),
+        ("natural_images", ("cat.jpg",)),
         ("transforms", (Transform("pad", "wide"),)),  # type: ignore[arg-type]
         ("position", (1, 2, 3)),
     ],

@@ -47,11 +47,11 @@ def half_shape(height: int, width: int) -> tuple[int, int]:
     return height, width // 2 + 1
 
 
-def emit_phases(op: Emitter, phases: Value, height: int, width: int) -> Value:
-    """Re F⁻¹(magnitude · e^{i·phase}): phases `[N, C, *half_shape]` → `[N, C, height, width]`.
+def emit_phases(op: Emitter, phases: Value, magnitudes: Value, height: int, width: int) -> Value:
+    """Re F⁻¹(magnitude · e^{i·phase}), `[N, C, *half_shape]` both → `[N, C, height, width]`.
 
-    The magnitudes are 1/f, of natural images on average, and such that the plane has a standard
-    deviation of about 1 (Fel et al. 2023).
+    With magnitudes of `unit_deviation`, the inverse is scaled so that the plane has a standard
+    deviation of about 1.
     """
     rows = 2 * np.pi * np.outer(np.arange(height), np.arange(height)) / height
     columns = 2 * np.pi * np.outer(np.arange(width // 2 + 1), np.arange(width)) / width
@@ -60,12 +60,36 @@ def emit_phases(op: Emitter, phases: Value, height: int, width: int) -> Value:
         for angles in (rows, columns)
         for wave in (np.cos, np.sin)
     )
-    magnitudes = _magnitudes(height, width)
     real = op.Mul(op.Cos(phases), magnitudes)
     imaginary = op.Mul(op.Sin(phases), magnitudes)
     across = op.Sub(op.MatMul(cos_h, real), op.MatMul(sin_h, imaginary))
     beside = op.Add(op.MatMul(sin_h, real), op.MatMul(cos_h, imaginary))
     return op.Sub(op.MatMul(across, cos_w), op.MatMul(beside, sin_w))
+
+
+def natural_magnitudes(channels: int, height: int, width: int) -> Array:
+    """1/f `[channels, *half_shape]`, as of natural images on average (Fel et al. 2023).
+
+    Nothing at 0: the picture is mid-grey on average.
+    """
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = np.inf
+    return unit_deviation(np.broadcast_to(1 / frequency, (channels, *frequency.shape)))
+
+
+def unit_deviation(magnitudes: np.ndarray) -> Array:
+    """Magnitudes `[C, *half_shape]` scaled to planes of a standard deviation of about 1.
+
+    It is that of all channels together: which of them has more is kept.
+    """
+    power = np.sum(magnitudes**2) / len(magnitudes)
+    return np.asarray(magnitudes / np.sqrt(power / 2), np.float32)
+
+
+def resize_magnitudes(magnitudes: Array, height: int, width: int) -> Array:
+    """Magnitudes `[C, *half_shape]` for a plane of a smaller size: of the same waves."""
+    rows = np.rint(np.fft.fftfreq(height) * height).astype(int)
+    return unit_deviation(magnitudes[:, rows, : half_shape(height, width)[1]])
 
 
 def phases_of(plane: np.ndarray) -> Array:
@@ -102,11 +126,3 @@ def _frequencies(size: int) -> np.ndarray:
 def _amplitudes(height: int, width: int) -> Array:
     frequency = np.hypot(_frequencies(height)[:, None], _frequencies(width)[None, :])
     return np.asarray(_CONTRAST / np.maximum(frequency, 1.0 / max(height, width)), np.float32)
-
-
-def _magnitudes(height: int, width: int) -> Array:
-    """1/f `[*half_shape]`; nothing at 0: the picture is mid-grey on average."""
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-    frequency[0, 0] = np.inf
-    magnitudes = 1 / frequency
-    return np.asarray(magnitudes / np.sqrt(np.sum(magnitudes**2) / 2), np.float32)

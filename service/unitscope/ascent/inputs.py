@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from unitscope.ascent.optimizers import SCHEDULES
-from unitscope.ascent.parameterizations import Array, colors_of
+from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.presets import Recipe, Regularizer
+from unitscope.ascent.prior import Prior
 from unitscope.ascent.program import ProgramSpec
 from unitscope.ascent.transforms import blur_kernel, draw
 
 
 def fixed_inputs(
-    spec: ProgramSpec, recipe: Recipe, weights: list[np.ndarray], target: float | None
+    spec: ProgramSpec,
+    recipe: Recipe,
+    prior: Prior,
+    weights: list[np.ndarray],
+    target: float | None,
 ) -> dict[str, Array]:
     """What stays the same over all steps of one request, by the name of the input, `[1, …]`."""
-    colors = colors_of(spec.image.channels, decorrelated=recipe.decorrelated)
-    fixed = {"colors": colors[None]}
+    fixed = prior.rows(spec.parameterization, spec.image)
     fixed |= {f"weights_{index}": _row(row) for index, row in enumerate(weights)}
     fixed |= {f"penalty_{used.name}": _row(used.strength) for used in recipe.penalties}
     return fixed if target is None else fixed | {"target": _row(target)}

@@ -1,12 +1,12 @@
 """What is optimised: numbers from which an image is computed, and how.
 
 Every parameterization writes its image in decorrelated colours; a matrix, a row of the program
-like all that requests may choose, mixes them into the model's.
+like all that requests may choose, mixes them into the model's (see `ascent.prior`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,8 @@ from unitscope.graph.ir import Value
 from unitscope.registry import Registry
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+Rows = Mapping[str, Value]
 
-_IMAGENET_COLORS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-"""Square root of the covariance of RGB values over ImageNet (Olah et al. 2017)."""
 _COARSEST_PX = 8
 _DARKEST = 1 / 512
 """A value this near to black or white has a logit that is still finite."""
@@ -44,34 +43,34 @@ class ImageSpec:
 class Parameterization:
     """A way to write an image.
 
-    `shape`: of the parameters of one image. `emit`: parameters `[N, *shape]`, colours `[N, C, C]`
-    → image `[N, C, H, W]`; in 0..1 unless it `is_raw`: then values beyond are cut when it is shown,
-    and the parameters are the pixels themselves, 0 at mid-grey. `fit`: an image `[C, H, W]` in
-    0..1, colours `[C, C]` → the parameters nearest to it. `resize`: parameters for an image of
-    another size.
+    `shape`: of the parameters of one image. `emit`: parameters `[N, *shape]` and the rows of a
+    prior → image `[N, C, H, W]`; in 0..1 unless it `is_raw`: then values beyond are cut when it is
+    shown, and the parameters are the pixels themselves, 0 at mid-grey. The rows are `colors`
+    `[N, C, C]` and, where it `has_spectrum` that parameters cannot change, `magnitudes`
+    `[N, C, *half_shape]`. `fit`: an image `[C, H, W]` in 0..1, colours `[C, C]` → the parameters
+    nearest to it. `resize`: parameters for an image of another size.
     """
 
     shape: Callable[[ImageSpec], tuple[int, ...]]
-    emit: Callable[[Emitter, Value, Value, ImageSpec], Value]
+    emit: Callable[[Emitter, Value, Rows, ImageSpec], Value]
     fit: Callable[[Array, Array], Array]
     resize: Callable[[Array, ImageSpec, ImageSpec], Array]
     is_raw: bool = False
+    has_spectrum: bool = False
 
 
 PARAMETERIZATIONS: Registry[Parameterization] = Registry("parameterization")
 
 
-def colors_of(channels: int, *, decorrelated: bool) -> Array:
-    """The matrix `[C, C]` that mixes decorrelated channels; known for RGB, else none is assumed."""
-    if channels != 3 or not decorrelated:
-        return np.eye(channels, dtype=np.float32)
-    return np.asarray(_IMAGENET_COLORS / np.linalg.norm(_IMAGENET_COLORS, axis=0).max(), np.float32)
-
-
-def _mix(op: Emitter, plane: Value, colors: Value, image: ImageSpec) -> Value:
+def _mix(op: Emitter, plane: Value, prior: Rows, image: ImageSpec) -> Value:
     """image[c] = Σ colors[c, d] · plane[d], each row by its own matrix."""
     flat = op.Reshape(plane, [0, image.channels, -1])
-    return op.Reshape(op.MatMul(colors, flat), [-1, *image.shape])
+    return op.Reshape(op.MatMul(prior["colors"], flat), [-1, *image.shape])
+
+
+def decorrelated_plane(image: Array, colors: Array) -> np.ndarray:
+    """The plane `[C, H, W]` that `colors` and a sigmoid turn into an image `[C, H, W]` in 0..1."""
+    return _unmix(_logit(image), colors)
 
 
 def _unmix(plane: np.ndarray, colors: Array) -> np.ndarray:
@@ -104,9 +103,9 @@ def _pixel_shape(image: ImageSpec) -> tuple[int, ...]:
     return image.shape
 
 
-def _pixel(op: Emitter, parameters: Value, colors: Value, image: ImageSpec) -> Value:
+def _pixel(op: Emitter, parameters: Value, prior: Rows, image: ImageSpec) -> Value:
     """image = ½ + colors · parameters"""
-    return op.Add(_mix(op, parameters, colors, image), 0.5)
+    return op.Add(_mix(op, parameters, prior, image), 0.5)
 
 
 def _fit_pixels(image: Array, colors: Array) -> Array:
@@ -120,14 +119,14 @@ def _resize_pixels(parameters: Array, old: ImageSpec, new: ImageSpec) -> Array:
 # Fourier (Olah et al. 2017)
 
 
-def _fourier(op: Emitter, parameters: Value, colors: Value, image: ImageSpec) -> Value:
+def _fourier(op: Emitter, parameters: Value, prior: Rows, image: ImageSpec) -> Value:
     """image = sigmoid(colors · (A_h (parameters / f) A_wᵀ)), A the real Fourier basis."""
     plane = fourier.emit_plane(op, parameters, image.height_px, image.width_px)
-    return op.Sigmoid(_mix(op, plane, colors, image))
+    return op.Sigmoid(_mix(op, plane, prior, image))
 
 
 def _fit_fourier(image: Array, colors: Array) -> Array:
-    return fourier.fit_plane(_unmix(_logit(image), colors))
+    return fourier.fit_plane(decorrelated_plane(image, colors))
 
 
 def _resize_fourier(parameters: Array, old: ImageSpec, new: ImageSpec) -> Array:
@@ -151,7 +150,7 @@ def _pyramid_shape(image: ImageSpec) -> tuple[int, ...]:
     return (sum(image.channels * height * width for height, width in _levels(image)),)
 
 
-def _pyramid(op: Emitter, parameters: Value, colors: Value, image: ImageSpec) -> Value:
+def _pyramid(op: Emitter, parameters: Value, prior: Rows, image: ImageSpec) -> Value:
     """image = sigmoid(colors · Σ level, each enlarged to the image)"""
     start, planes = 0, []
     for height, width in _levels(image):
@@ -165,11 +164,11 @@ def _pyramid(op: Emitter, parameters: Value, colors: Value, image: ImageSpec) ->
     plane = planes[0]
     for other in planes[1:]:
         plane = op.Add(plane, other)
-    return op.Sigmoid(_mix(op, plane, colors, image))
+    return op.Sigmoid(_mix(op, plane, prior, image))
 
 
 def _fit_pyramid(image: Array, colors: Array) -> Array:
-    finest = _unmix(_logit(image), colors).ravel()
+    finest = decorrelated_plane(image, colors).ravel()
     size = _pyramid_shape(ImageSpec(*image.shape))[0]
     return np.asarray(np.pad(finest, (0, size - finest.size)), np.float32)
 
@@ -189,21 +188,22 @@ def _resize_pyramid(parameters: Array, old: ImageSpec, new: ImageSpec) -> Array:
     return np.concatenate([level.ravel() for level in levels])
 
 
-# MACO (Fel et al. 2023): the magnitudes stay those of natural images, only phases are free
+# MACO (Fel et al. 2023): the magnitudes stay those of images, only phases are free
 
 
 def _maco_shape(image: ImageSpec) -> tuple[int, ...]:
     return (image.channels, *fourier.half_shape(image.height_px, image.width_px))
 
 
-def _maco(op: Emitter, parameters: Value, colors: Value, image: ImageSpec) -> Value:
-    """image = sigmoid(colors · Re F⁻¹(|f|⁻¹ e^{i·parameters}))"""
-    plane = fourier.emit_phases(op, parameters, image.height_px, image.width_px)
-    return op.Sigmoid(_mix(op, plane, colors, image))
+def _maco(op: Emitter, parameters: Value, prior: Rows, image: ImageSpec) -> Value:
+    """image = sigmoid(colors · Re F⁻¹(magnitudes · e^{i·parameters}))"""
+    size = image.height_px, image.width_px
+    plane = fourier.emit_phases(op, parameters, prior["magnitudes"], *size)
+    return op.Sigmoid(_mix(op, plane, prior, image))
 
 
 def _fit_phases(image: Array, colors: Array) -> Array:
-    return fourier.phases_of(_unmix(_logit(image), colors))
+    return fourier.phases_of(decorrelated_plane(image, colors))
 
 
 def _resize_phases(parameters: Array, old: ImageSpec, new: ImageSpec) -> Array:
@@ -219,4 +219,7 @@ PARAMETERIZATIONS.add(
 PARAMETERIZATIONS.add(
     "pyramid", Parameterization(_pyramid_shape, _pyramid, _fit_pyramid, _resize_pyramid)
 )
-PARAMETERIZATIONS.add("maco", Parameterization(_maco_shape, _maco, _fit_phases, _resize_phases))
+PARAMETERIZATIONS.add(
+    "maco",
+    Parameterization(_maco_shape, _maco, _fit_phases, _resize_phases, has_spectrum=True),
+)

@@ -54,15 +54,18 @@ class Regularizer:
 class Recipe:
     """How to climb.
 
-    `decorrelated`: colours are mixed from ImageNet's decorrelated ones. `views`: random looks in
-    every step; the gradient is their mean. `octaves`: the picture is climbed at so many sizes, the
-    smallest first, each `octave_scale` times the one before. `stretched`: the finished picture is
-    shown with a standard deviation of 0.1 around mid-grey.
+    `colors`: they are mixed from decorrelated ones, as they are in "imagenet" or in the request's
+    "images", or from "none". `spectrum`: of maco, that of "natural" images or of the request's
+    "images". `views`: random looks in every step; the gradient is their mean. `octaves`: the
+    picture is climbed at so many sizes, the smallest first, each `octave_scale` times the one
+    before. `stretched`: the finished picture is shown with a standard deviation of 0.1 around
+    mid-grey.
     """
 
     steps: int
     parameterization: str = "fourier"
-    decorrelated: bool = True
+    colors: str = "imagenet"
+    spectrum: str = "natural"
     start: Start = Start(0.0, 0.01)
     transforms: tuple[Transform, ...] = ()
     views: int = 1
@@ -96,7 +99,7 @@ PRESETS.add(  # hidden units of multi-layer perceptrons; the norm of the picture
     Recipe(
         steps=200,
         parameterization="pixel",
-        decorrelated=False,
+        colors="none",
         start=Start(-0.5, 0.5, "uniform"),
         optimizer="gradient_ascent",
         learning_rate=0.05,
@@ -108,7 +111,7 @@ PRESETS.add(  # class scores, from the mean image
     Recipe(
         steps=200,
         parameterization="pixel",
-        decorrelated=False,
+        colors="none",
         start=Start(0.0, 0.0),
         optimizer="gradient_ascent",
         learning_rate=0.02,
@@ -120,7 +123,7 @@ PRESETS.add(  # Mordvintsev, Olah and Tyka 2015; google/deepdream
     Recipe(
         steps=40,
         parameterization="pixel",
-        decorrelated=False,
+        colors="none",
         start=Start(0.0, 0.04),
         transforms=(_still("jitter", 32 / _SIDE_PX),),
         optimizer="gradient_ascent",
@@ -133,7 +136,7 @@ PRESETS.add(  # Yosinski et al. 2015; deep-visualization-toolbox
     Recipe(
         steps=1000,
         parameterization="pixel",
-        decorrelated=False,
+        colors="none",
         start=Start(0.0, 10 / 255),
         optimizer="gradient_ascent",
         learning_rate=0.02,
@@ -145,7 +148,7 @@ PRESETS.add(  # "How convolutional neural networks see the world", 2016
     Recipe(
         steps=20,
         parameterization="pixel",
-        decorrelated=False,
+        colors="none",
         start=Start(0.0, 20 / 255, "uniform"),
         optimizer="gradient_ascent",
         learning_rate=1 / 255,

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from unitscope.ascent.blur import emit_blur
+from unitscope.ascent.fourier import half_shape
 from unitscope.ascent.objectives import OBJECTIVES, elements, means
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
@@ -80,6 +81,15 @@ class ProgramSpec:
         return (self.rows, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
 
     @property
+    def prior_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The inputs of a prior, of one row: `colors` `[C, C]`, `magnitudes` `[C, *half_shape]`."""
+        channels, *size = self.image.shape
+        shapes: dict[str, tuple[int, ...]] = {"colors": (channels, channels)}
+        if PARAMETERIZATIONS[self.parameterization].has_spectrum:
+            shapes["magnitudes"] = (channels, *half_shape(*size))
+        return shapes
+
+    @property
     def seen_px(self) -> tuple[int, int]:
         """Height and width of what the model sees."""
         return self.subject.card.height_px, self.subject.card.width_px
@@ -88,10 +98,11 @@ class ProgramSpec:
 def build_step(spec: ProgramSpec) -> Parts:
     """One step upwards.
 
-    Inputs: the state, and per row `colors` `[N, C, C]`, `weights_i` `[N, K]` of each term, `step`
-    `[N]` from 1, `learning_rate` `[N]`; `target` `[N]` if targeted; `penalty_…` and `constraint_…`
-    `[N]`, the strengths of the regularizers. With V views: `matrices` `[N·V, 2, 3]`, and of the
-    filters `blur` `[N·V, K]`, the kernels, and `noise` `[N·V, C, H, W]`, to be added.
+    Inputs: the state, and per row the prior (see `prior_shapes`), `weights_i` `[N, K]` of each
+    term, `step` `[N]` from 1, `learning_rate` `[N]`; `target` `[N]` if targeted; `penalty_…` and
+    `constraint_…` `[N]`, the strengths of the regularizers. With V views: `matrices`
+    `[N·V, 2, 3]`, and of the filters `blur` `[N·V, K]`, the kernels, and `noise` `[N·V, C, H, W]`,
+    to be added.
     Outputs: the next state, `activation` `[N]` before the step and `gradient_norm` `[N]`.
     """
     op, state = _begin(spec)
@@ -123,7 +134,7 @@ def build_step(spec: ProgramSpec) -> Parts:
 
 
 def build_render(spec: ProgramSpec) -> Parts:
-    """Inputs `parameters` and `colors`; outputs `picture` `[N, C, H, W]`, uint8, and `image`.
+    """Inputs `parameters` and the prior; outputs `picture` `[N, C, H, W]`, uint8, and `image`.
 
     The image, in 0..1, is the picture before it is rounded.
     """
@@ -175,9 +186,11 @@ def _begin(spec: ProgramSpec, count: int | None = None) -> tuple[Emitter, list[V
 
 
 def _image(op: Emitter, spec: ProgramSpec, parameters: Value) -> Value:
-    channels = spec.image.channels
-    colors = op.graph.add_input(port("colors"), np.float32, (spec.rows, channels, channels))
-    return PARAMETERIZATIONS[spec.parameterization].emit(op, parameters, colors, spec.image)
+    prior = {
+        name: op.graph.add_input(port(name), np.float32, (spec.rows, *shape))
+        for name, shape in spec.prior_shapes.items()
+    }
+    return PARAMETERIZATIONS[spec.parameterization].emit(op, parameters, prior, spec.image)
 
 
 def _seen(op: Emitter, spec: ProgramSpec, image: Value) -> Value:

@@ -14,6 +14,7 @@ from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS, SCHEDULES
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS
 from unitscope.ascent.presets import PRESETS
+from unitscope.ascent.prior import COLORS, SPECTRA
 from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
 from unitscope.ascent.transforms import TRANSFORMS
 from unitscope.cli import values as given
@@ -28,7 +29,7 @@ from unitscope.cli.options import (
 )
 from unitscope.cli.output import progress_bar, screen, write_picture
 from unitscope.client import Client
-from unitscope.engine.request import Maximization
+from unitscope.engine.request import Calibration, Maximization
 
 
 def maximize(
@@ -64,9 +65,13 @@ def maximize(
     parameterization: Annotated[
         str | None, typer.Option(help=f"{known(PARAMETERIZATIONS)}.")
     ] = None,
-    decorrelated: Annotated[
-        bool | None, typer.Option(help="Mix colours from ImageNet's decorrelated ones.")
+    images: Annotated[
+        Path | None, typer.Option(help="Directory of images to compare the picture with.")
     ] = None,
+    colors: Annotated[
+        str | None, typer.Option(help=f"{known(COLORS)}: what they are mixed from.")
+    ] = None,
+    spectrum: Annotated[str | None, typer.Option(help=f"Of maco: {known(SPECTRA)}.")] = None,
     transforms: Annotated[
         str | None,
         typer.Option(help=f'NAME[:LOW[:HIGH]],… of {known(TRANSFORMS)}; "" for none.'),
@@ -104,7 +109,9 @@ def maximize(
         "learning_rate": learning_rate,
         "schedule": schedule,
         "parameterization": parameterization,
-        "decorrelated": decorrelated,
+        "natural_images": given.images(images),
+        "colors": colors,
+        "spectrum": spectrum,
         "transforms": given.transforms(transforms),
         "views": views,
         "optimizer": optimizer,
@@ -140,6 +147,17 @@ def _summary(result: Maximization, out: Path) -> str:
     return (
         f"{out}: {unit}{metrics.tensor} on {metrics.model}: "
         f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, {rank}"
+        f"{_beside_images(metrics.calibration)}"
         f"the model sees {best.label or best.index} ({best.probability:.3f}); "
         f"{metrics.steps_per_second:.1f} steps/s, {metrics.running_seconds:.1f} s"
+    )
+
+
+def _beside_images(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return ""
+    best = calibration.exemplars[0]
+    return (
+        f"more than {calibration.percentile:.0f}% of the images (best: {best.index} with "
+        f"{best.activation:.2f}); "
     )

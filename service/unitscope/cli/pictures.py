@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from unitscope.cli import values as given
 from unitscope.cli.options import ServerOption
 from unitscope.cli.output import progress_bar, screen, write_picture
 from unitscope.cli.replay import replay as make_again
@@ -18,12 +19,21 @@ def replay(
     model: Annotated[
         str, typer.Option(help="Its model: a name, or the path of the file. Default: as recorded.")
     ] = "",
+    images: Annotated[
+        Path | None, typer.Option(help="Directory with the images that were given with --images.")
+    ] = None,
     server: ServerOption = "",
     out: Annotated[Path | None, typer.Option(help="File to write the new picture to.")] = None,
 ) -> None:
     """Make a picture again from its record; exit with status 0 if it is the same byte for byte."""
     with progress_bar(picture.name) as listener:
-        again = make_again(picture, model=model, server=server, on_progress=listener)
+        again = make_again(
+            picture,
+            model=model,
+            server=server,
+            images=given.images(images),
+            on_progress=listener,
+        )
     if out is not None:
         write_picture(again.result, out)
     for difference in again.differences:

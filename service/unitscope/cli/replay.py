@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.plain import brief
 from unitscope.engine.record import Record, parse, read
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Maximization
+from unitscope.engine.request import Maximization, MaximizeRequest
 from unitscope.errors import InvalidRequest
 
 
@@ -35,38 +35,48 @@ def replay(
     *,
     model: str = "",
     server: str = "",
+    images: Sequence[bytes] = (),
     on_progress: ProgressListener | None = None,
 ) -> Replay:
     """Make the picture at `path` again from its record, and compare the two.
 
     `model`: a name or the path of an ONNX file; "" for the name in the record. `server`:
-    "host:port" of the one that makes it; "" for this process. Raises InvalidRequest for a picture
-    without a record, or a model with another SHA-256, and what `maximize` raises.
+    "host:port" of the one that makes it; "" for this process. `images`: encoded ones, among which
+    are the natural images that the record names by their SHA-256. Raises InvalidRequest for a
+    picture without a record, a natural image that is missing, or a model with another SHA-256, and
+    what `maximize` raises.
     """
     record = read(path)
+    request = record.asked_again(images)
     if server:
-        result = _at(server, record, model, on_progress)
+        result = _at(server, record, request, model, on_progress)
     else:
-        result = _here(record, model, on_progress)
+        result = _here(record, request, model, on_progress)
     return Replay(result, tuple(_differences(path.read_bytes(), record, result)))
 
 
-def _here(record: Record, model: str, on_progress: ProgressListener | None) -> Maximization:
+def _here(
+    record: Record, request: MaximizeRequest, model: str, on_progress: ProgressListener | None
+) -> Maximization:
     repository = Repository()
-    name = open_model(repository, model) if model else record.request.model
+    name = open_model(repository, model) if model else request.model
     if name not in repository.names():
         expected = f"the path of the file with SHA-256 {record.model_sha256}"
         raise InvalidRequest("model", brief(name), expected)
     _check(record, repository.get(name).info)
     with Engine(repository) as engine:
-        ticket = engine.submit(replace(record.request, model=name))
+        ticket = engine.submit(replace(request, model=name))
         return follow(ticket.events(), on_progress)
 
 
 def _at(
-    server: str, record: Record, model: str, on_progress: ProgressListener | None
+    server: str,
+    record: Record,
+    request: MaximizeRequest,
+    model: str,
+    on_progress: ProgressListener | None,
 ) -> Maximization:
-    request = replace(record.request, model=model or record.request.model)
+    request = replace(request, model=model or request.model)
     options = {field.name: getattr(request, field.name) for field in fields(request)}
     with Client(server) as client:
         _check(record, client.model(request.model))

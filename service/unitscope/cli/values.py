@@ -12,6 +12,7 @@ from unitscope.engine.request import Term
 from unitscope.errors import InvalidRequest
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".npy": "npy"}
+_IMAGES = tuple(ending for ending in _FORMATS if ending != ".npy")
 
 
 def unit(text: str) -> int | str | None:
@@ -57,6 +58,18 @@ def content(field: str, path: Path | None) -> bytes:
         return b"" if path is None else path.read_bytes()
     except OSError as error:
         raise InvalidRequest(field, str(path), f"a readable file: {error.strerror}") from error
+
+
+def images(directory: Path | None) -> tuple[bytes, ...]:
+    """The images in a directory, by their names; none without one."""
+    if directory is None:
+        return ()
+    if not directory.is_dir():
+        raise InvalidRequest("images", str(directory), "a directory of images")
+    found = [path for path in sorted(directory.iterdir()) if path.suffix.lower() in _IMAGES]
+    if not found:
+        raise InvalidRequest("images", str(directory), f"files ending in {', '.join(_IMAGES)}")
+    return tuple(content("images", path) for path in found)
 
 
 def _words(text: str) -> list[str]:

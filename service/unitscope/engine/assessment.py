@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
 from unitscope.ascent.objectives import unit_scores
-from unitscope.engine.executor import Ascent, Executor, Judgement, Program
-from unitscope.engine.measures import augmented, doubts, measure, z_score
+from unitscope.engine.executor import Executor, Judgement, Program
+from unitscope.engine.measures import augmented, calibrate, doubts, measure, z_score
 from unitscope.engine.picture import Pixels
 from unitscope.engine.plan import Plan
 from unitscope.engine.request import Assessment
 
 
 def assess(
-    executor: Executor, program: Program, ascent: Ascent, plan: Plan, pixels: Pixels, end: Judgement
+    executor: Executor,
+    program: Program,
+    plan: Plan,
+    weights: Sequence[np.ndarray],
+    natural: Sequence[float],
+    pixels: Pixels,
+    end: Judgement,
 ) -> Assessment:
-    """Measure the finished picture `[C, H, W]`, of which the model thinks `end`."""
-    rank = margin = probability = noise_z_score = robustness = None
+    """Measure the finished picture `[C, H, W]`, of which the model thinks `end`.
+
+    `weights`: `[K]` of each term. `natural`: what `natural_activations` found.
+    """
+    rank = margin = probability = noise_z_score = robustness = calibration = None
     if plan.unit is not None:
         scores = _units(plan, end.scores)
         own = float(scores[plan.unit])
         others = np.delete(scores, plan.unit)
         rank = 1 + int(np.sum(others > own))
         margin = own - float(others.max()) if others.size else None
-        noise = [_units(plan, row)[plan.unit] for row in executor.noise_scores(program, ascent)]
+        noise = [_units(plan, row)[plan.unit] for row in executor.noise_scores(program, weights)]
         noise_z_score = z_score(own, np.asarray(noise))
-        robustness = _robustness(executor, program, ascent, plan, pixels)
+        robustness = _robustness(executor, program, plan, weights, pixels)
+        calibration = calibrate(own, natural) if natural else None
         if plan.layer.tensor == plan.model.info.logits_tensor:
             probability = float(softmax(end.logits)[plan.unit])
     assert plan.model.info.preprocessing is not None
@@ -37,14 +48,26 @@ def assess(
         probability=probability,
         noise_z_score=noise_z_score,
         robustness=robustness,
+        calibration=calibration,
         **asdict(measure(pixels)),
         doubts=doubts(
             rank=rank,
             robustness=robustness,
             noise_z_score=noise_z_score,
+            calibration=calibration,
             inferred=plan.model.info.preprocessing.inferred,
         ),
     )
+
+
+def natural_activations(
+    executor: Executor, program: Program, plan: Plan, weights: Sequence[np.ndarray]
+) -> list[float]:
+    """Of the unit on each natural image of the request; none for an objective without a unit."""
+    if plan.unit is None:
+        return []
+    judged = (executor.judge(program, weights, image).scores for image in plan.natural_images)
+    return [float(_units(plan, scores)[plan.unit]) for scores in judged]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -54,13 +77,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _robustness(
-    executor: Executor, program: Program, ascent: Ascent, plan: Plan, pixels: Pixels
+    executor: Executor,
+    program: Program,
+    plan: Plan,
+    weights: Sequence[np.ndarray],
+    pixels: Pixels,
 ) -> float | None:
     """The share of augmentations under which the unit wins; a neuron has a place of its own."""
     if plan.request.position is not None:
         return None
     wins = [
-        int(np.argmax(executor.judge(program, ascent, look).scores)) == plan.unit
+        int(np.argmax(executor.judge(program, weights, look).scores)) == plan.unit
         for look in augmented(pixels, plan.request.seed)
     ]
     return sum(wins) / len(wins)

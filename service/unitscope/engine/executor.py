@@ -149,29 +149,29 @@ class Executor:
         with _typed():
             (picture,) = program.render.run_with_ort_values(
                 [port("image" if exact else "picture")],
-                {port("parameters"): ascent.current[0], port("colors"): ascent.fixed["colors"]},
+                {port("parameters"): ascent.current[0]}
+                | {port(name): ascent.fixed[name] for name in program.spec.prior_shapes},
             )
         return np.asarray(picture.numpy()[0])
 
-    def judge(self, program: Program, ascent: Ascent, pixels: Pixels) -> Judgement:
-        """What the model makes of a finished picture `[C, H, W]`."""
-        weights = {
-            port(name): value.numpy()
-            for name, value in ascent.fixed.items()
-            if name.startswith("weights_")
+    def judge(self, program: Program, weights: Sequence[np.ndarray], pixels: Pixels) -> Judgement:
+        """What the model makes of a finished picture `[C, H, W]`; `weights`: `[K]` of each term."""
+        rows = {
+            port(f"weights_{index}"): np.asarray(row, np.float32)[None]
+            for index, row in enumerate(weights)
         }
         with _typed():
             activation, scores, logits = program.judge.run(
                 [port("activation"), port("scores"), port("logits")],
-                weights | {port("picture"): pixels[None]},
+                rows | {port("picture"): pixels[None]},
             )
         return Judgement(float(activation[0]), scores[0], logits[0])
 
-    def noise_scores(self, program: Program, ascent: Ascent) -> np.ndarray:
+    def noise_scores(self, program: Program, weights: Sequence[np.ndarray]) -> np.ndarray:
         """Scores `[pictures, K]` of the first term's units on pictures of noise."""
         if program.noise_scores is None:
             pictures = noise_pictures(*program.spec.image.shape)
-            found = [self.judge(program, ascent, picture).scores for picture in pictures]
+            found = [self.judge(program, weights, picture).scores for picture in pictures]
             program.noise_scores = np.stack(found)
         return program.noise_scores
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,6 +14,8 @@ from unitscope.errors import InvalidRequest
 
 MAX_BYTES = 16 << 20
 MAX_PIXELS = 4096 * 4096
+MAX_PIXELS_TO_DECODE = 1 << 26
+"""Of several images together, before they are cut and scaled: 64 of 1024×1024."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -27,24 +31,46 @@ def read_image(field: str, content: bytes, channels: int, height_px: int, width_
         raise InvalidRequest(field, f"{channels} channels", "a model of grey, RGB or RGBA pictures")
     if len(content) > MAX_BYTES:
         raise InvalidRequest(field, f"{len(content)} bytes", f"at most {MAX_BYTES} bytes")
-    try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            _check_size(field, image)
-            upright = ImageOps.exif_transpose(image)
-            if channels < 4:
-                _check_opaque(field, upright)
-            fitted = ImageOps.fit(
-                _eight_bits(upright).convert(_MODES[channels]),
-                (width_px, height_px),
-                Image.Resampling.BICUBIC,
-            )
-    except InvalidRequest:
-        raise
-    except Exception as error:  # decoders raise what they like on what is no image
-        got = f"{len(content)} bytes"
-        raise InvalidRequest(field, got, f"a PNG, JPEG or WebP: {error}") from error
+    with _opened(field, content) as image:
+        _check_size(field, image)
+        upright = ImageOps.exif_transpose(image)
+        if channels < 4:
+            _check_opaque(field, upright)
+        fitted = ImageOps.fit(
+            _eight_bits(upright).convert(_MODES[channels]),
+            (width_px, height_px),
+            Image.Resampling.BICUBIC,
+        )
     pixels = np.asarray(fitted)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+
+def read_images(
+    field: str, contents: Sequence[bytes], channels: int, height_px: int, width_px: int
+) -> tuple[Pixels, ...]:
+    """The pixels `[channels, height_px, width_px]` of each of several images, as `read_image` does.
+
+    Raises InvalidRequest naming `field`, and the image by its index; also for more than `MAX_BYTES`
+    in all, `MAX_PIXELS_TO_DECODE` as they came or `MAX_PIXELS` as they are used.
+    """
+    total = sum(map(len, contents))
+    if total > MAX_BYTES:
+        raise InvalidRequest(field, f"{total} bytes in all", f"at most {MAX_BYTES} bytes in all")
+    if len(contents) * height_px * width_px > MAX_PIXELS:
+        got = f"{len(contents)} images, used at {width_px}×{height_px}"
+        raise InvalidRequest(field, got, f"at most {MAX_PIXELS} pixels in all")
+    left, found = MAX_PIXELS_TO_DECODE, []
+    for index, content in enumerate(contents):
+        try:
+            left -= _pixel_count(field, content)
+            if left < 0:
+                expected = f"at most {MAX_PIXELS_TO_DECODE} pixels in all"
+                raise InvalidRequest(field, "more pixels", expected)
+            found.append(read_image(field, content, channels, height_px, width_px))
+        except InvalidRequest as error:
+            got = f"{error.got} in image {index}"
+            raise InvalidRequest(field, got, error.expected) from error
+    return tuple(found)
 
 
 def write_image(pixels: Pixels | None) -> bytes:
@@ -55,6 +81,24 @@ def write_image(pixels: Pixels | None) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(planes.squeeze(-1) if len(pixels) == 1 else planes).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+@contextmanager
+def _opened(field: str, content: bytes) -> Iterator[Image.Image]:
+    """An image that is not decoded yet; whatever goes wrong with it names `field`."""
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            yield image
+    except InvalidRequest:
+        raise
+    except Exception as error:  # decoders raise what they like on what is no image
+        got = f"{len(content)} bytes"
+        raise InvalidRequest(field, got, f"a PNG, JPEG or WebP: {error}") from error
+
+
+def _pixel_count(field: str, content: bytes) -> int:
+    with _opened(field, content) as image:
+        return image.width * image.height
 
 
 def _check_size(field: str, image: Image.Image) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 
 import numpy as np
 
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array, colors_of
+from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array
 from unitscope.ascent.program import ProgramSpec
-from unitscope.engine.assessment import assess, softmax
+from unitscope.engine.assessment import assess, natural_activations, softmax
 from unitscope.engine.executor import Ascent, Executor, Judgement, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode, shown_as
@@ -66,7 +66,8 @@ class Job:
         self.clock = Clock()
         self.step = 0
         self.program: Program | None = None
-        self._weights: list[np.ndarray] | None = None
+        self._weights: list[np.ndarray] = []
+        self._natural: list[float] | None = None
         self._ascent: Ascent | None = None
         self._entered: ProgramSpec | None = None
         self._before = 0
@@ -94,8 +95,10 @@ class Job:
     def prepare(self, executor: Executor, program: Program) -> None:
         """Hand over the program for the next steps; may take a while, unlike `advance`."""
         self.program = program
-        if self._weights is None:
+        if not self._weights:
             self._weights = [self._weights_of(executor, term) for term in self.plan.terms]
+        if self._natural is None and program.spec.image == self.plan.image:
+            self._natural = natural_activations(executor, program, self.plan, self._weights)
 
     def advance(self, executor: Executor, program: Program) -> Maximization | None:
         """Take one step; returns the result after the last. Raises DeadGradient."""
@@ -142,9 +145,8 @@ class Job:
         else:
             self.clock.started = time.monotonic()
             parameters = self._first_parameters(spec)
-        assert self._weights is not None
-        target = self.plan.request.target
-        fixed = fixed_inputs(spec, self.plan.recipe, self._weights, target)
+        plan = self.plan
+        fixed = fixed_inputs(spec, plan.recipe, plan.prior, self._weights, plan.request.target)
         self._entered, self._before = spec, self.step
         self._ascent = Ascent(program, parameters, fixed)
         if not self._trajectory:
@@ -156,8 +158,8 @@ class Job:
         if plan.start is None:
             return plan.recipe.start.draw(plan.request.seed, spec.parameterization, spec.image)
         parameterization = PARAMETERIZATIONS[spec.parameterization]
-        colors = colors_of(spec.image.channels, decorrelated=plan.recipe.decorrelated)
-        fitted = parameterization.fit(np.asarray(plan.start / 255, np.float32), colors)
+        image = np.asarray(plan.start / 255, np.float32)
+        fitted = parameterization.fit(image, plan.prior.colors)
         return parameterization.resize(fitted, plan.image, spec.image)
 
     def _watch_gradient(self, norm: float, *, redirected: bool) -> None:
@@ -197,7 +199,7 @@ class Job:
 
     def _measure(self, executor: Executor, program: Program, ascent: Ascent) -> None:
         pixels = executor.render(program, ascent)
-        activation = executor.judge(program, ascent, pixels).activation
+        activation = executor.judge(program, self._weights, pixels).activation
         self._trajectory.append(TrajectoryPoint(self.step, activation))
         target = self.plan.request.target
         if target is not None:
@@ -209,8 +211,9 @@ class Job:
         pixels = executor.render(program, ascent)
         seconds = time.monotonic() - self.clock.started
         seen = decode(encode(pixels, image_format), plan.image.channels)
-        judgement = executor.judge(program, ascent, seen)
-        assessment = assess(executor, program, ascent, plan, seen, judgement)
+        judgement = executor.judge(program, self._weights, seen)
+        natural = self._natural or ()
+        assessment = assess(executor, program, plan, self._weights, natural, seen, judgement)
         metrics = self._metrics(judgement, assessment, seconds)
         record = make(plan, metrics, program.provider)
         if image_format == "npy":
@@ -253,7 +256,7 @@ class Job:
             measuring_seconds=time.monotonic() - self.clock.started - seconds,
             steps_per_second=self.step / seconds,
             preprocessing=info.preprocessing,
-            **asdict(assessment),
+            **{known.name: getattr(assessment, known.name) for known in fields(assessment)},
         )
 
     def _gradient_status(self) -> GradientStatus:

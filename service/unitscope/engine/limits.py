@@ -11,6 +11,7 @@ from unitscope.ascent.objectives import OBJECTIVES
 from unitscope.ascent.optimizers import OPTIMIZERS, SCHEDULES
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS
 from unitscope.ascent.presets import PRESETS, Recipe, Regularizer
+from unitscope.ascent.prior import COLORS, SPECTRA
 from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
 from unitscope.ascent.transforms import TRANSFORMS, range_of
 from unitscope.engine.request import ImageFormat, MaximizeRequest, Term
@@ -20,6 +21,7 @@ MIN_IMAGE_SIZE_PX = 8
 MAX_TERMS = 8
 MAX_VIEWS = 64
 MAX_OCTAVES = 8
+MAX_NATURAL_IMAGES = 64
 _MAX_TRANSFORMS = 16
 _MAX_SEED = 2**63 - 1
 
@@ -35,13 +37,15 @@ class Limits:
 def check(request: MaximizeRequest, limits: Limits) -> None:
     """Check what can be checked without the model; raises InvalidRequest naming the field."""
     _one_of("preset", request.preset, PRESETS)
-    for field, registry in (
+    for field, known in (
         ("parameterization", PARAMETERIZATIONS),
         ("optimizer", OPTIMIZERS),
         ("schedule", SCHEDULES),
+        ("colors", COLORS),
+        ("spectrum", SPECTRA),
     ):
         if getattr(request, field) is not None:
-            _one_of(field, getattr(request, field), registry)
+            _one_of(field, getattr(request, field), known)
     _one_of("image_format", request.image_format, get_args(ImageFormat))
     _within("seed", request.seed, 0, _MAX_SEED)
     if request.image_size_px is not None:
@@ -49,7 +53,9 @@ def check(request: MaximizeRequest, limits: Limits) -> None:
     _within("preview_every_steps", request.preview_every_steps, 0, limits.max_steps)
     if request.target is not None:
         _finite("target", request.target)
-    _check_recipe(request.recipe(), limits)
+    recipe = request.recipe()
+    _check_recipe(recipe, limits)
+    _check_natural_images(request, recipe)
     if len(request.terms) >= MAX_TERMS:
         raise InvalidRequest("terms", f"{len(request.terms)} terms", f"at most {MAX_TERMS - 1}")
     for term in (request, *request.terms):
@@ -75,13 +81,28 @@ def _check_recipe(recipe: Recipe, limits: Limits) -> None:
             raise InvalidRequest("transforms", f"{transform.name} {low:g}..{high:g}", expected)
     _check_regularizers("penalties", recipe.penalties, PENALTIES)
     _check_regularizers("constraints", recipe.constraints, CONSTRAINTS)
-    on_pixels = PARAMETERIZATIONS[recipe.parameterization].is_raw and not recipe.decorrelated
+    on_pixels = PARAMETERIZATIONS[recipe.parameterization].is_raw and recipe.colors == "none"
     if recipe.constraints and not on_pixels:
         raise InvalidRequest(
             "constraints",
             ", ".join(used.name for used in recipe.constraints),
-            "none, except with the parameterization pixel and decorrelated false",
+            "none, except with the parameterization pixel and colors none",
         )
+
+
+def _check_natural_images(request: MaximizeRequest, recipe: Recipe) -> None:
+    """That there are as many as may be, and some where something is computed from them."""
+    count = len(request.natural_images)
+    if count > MAX_NATURAL_IMAGES:
+        expected = f"at most {MAX_NATURAL_IMAGES}"
+        raise InvalidRequest("natural_images", f"{count} images", expected)
+    known = [name for name, found in PARAMETERIZATIONS.items() if found.has_spectrum]
+    if recipe.spectrum == "images" and recipe.parameterization not in known:
+        expected = f"natural, except with the parameterization {', '.join(known)}"
+        raise InvalidRequest("spectrum", recipe.spectrum, expected)
+    for field in ("colors", "spectrum"):
+        if getattr(recipe, field) == "images" and not count:
+            raise InvalidRequest(field, "images", "natural_images to compute it from")
 
 
 def _check_regularizers(field: str, used: tuple[Regularizer, ...], known: Collection[str]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from unitscope.ascent.transforms import Transform, draw
 from unitscope.engine.picture import Pixels
-from unitscope.engine.request import PictureMeasures
+from unitscope.engine.request import Calibration, Exemplar, PictureMeasures
 
 AUGMENTATIONS = 8
 NOISE_PICTURES = 16
+EXEMPLARS = 5
 _LOOKS = (
     Transform("scale", 0.8, 1.25),
     Transform("rotate", 10, 10),
@@ -68,8 +71,24 @@ def z_score(value: float, others: np.ndarray) -> float | None:
     return (value - float(others.mean())) / deviation if deviation > 0 else None
 
 
+def calibrate(value: float, natural: Sequence[float]) -> Calibration:
+    """Where a unit's activation `value` lies among those on natural images, at least one."""
+    order = sorted(range(len(natural)), key=lambda index: -natural[index])
+    best = natural[order[0]]
+    return Calibration(
+        percentile=100 * sum(other < value for other in natural) / len(natural),
+        ratio=value / best if best > 0 else None,
+        exemplars=tuple(Exemplar(index, natural[index]) for index in order[:EXEMPLARS]),
+    )
+
+
 def doubts(
-    *, rank: int | None, robustness: float | None, noise_z_score: float | None, inferred: bool
+    *,
+    rank: int | None,
+    robustness: float | None,
+    noise_z_score: float | None,
+    calibration: Calibration | None,
+    inferred: bool,
 ) -> tuple[str, ...]:
     """Why a picture may mislead; empty where nothing speaks against it."""
     found = []
@@ -79,6 +98,9 @@ def doubts(
         found.append(f"the unit wins on only {robustness:.0%} of slightly changed pictures")
     if noise_z_score is not None and noise_z_score < _FAR_ABOVE_NOISE:
         found.append("the activation is not far above that of noise")
+    if calibration is not None and calibration.percentile < 100:
+        best = calibration.exemplars[0].index
+        found.append(f"the unit responds as much or more to natural image {best}")
     if inferred:
         found.append("nobody stated the model's preprocessing: it was guessed")
     return tuple(found)

@@ -1,8 +1,9 @@
 """The record of a picture: what it can be made from again, in the answer and inside the file.
 
-A record is JSON: an object with `schema`, `request`, `recipe`, `model`, `preprocessing`,
-`versions`, `platform` and `metrics`. It holds nothing that two runs of one request do not share (no
-times, no identifiers), so the same request on the same versions gives the same bytes.
+A record is JSON: an object with `schema`, `request`, `natural_images`, `recipe`, `model`,
+`preprocessing`, `versions`, `platform` and `metrics`. It holds nothing that two runs of one request
+do not share (no times, no identifiers), so the same request on the same versions gives the same
+bytes. Of natural images it holds the SHA-256 alone: they would be many times the picture's size.
 
     PNG    a tEXt chunk, keyed "unitscope"
     JPEG   comments, as many as it takes, each beginning with "unitscope:"
@@ -12,9 +13,10 @@ times, no identifiers), so the same request on the same versions gives the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -41,15 +43,35 @@ _DELIVERY = ("request_id", "preview_every_steps")
 _TIMES = ("_seconds", "_per_second")
 """How the names of metrics end that are never the same twice."""
 _ELSEWHERE = ("model", "model_sha256", "preprocessing")
-_SECTIONS = ("request", "recipe", "model", "preprocessing", "versions", "platform", "metrics")
+_SECTIONS = (
+    "request", "natural_images", "recipe", "model", "preprocessing", "versions", "platform",
+    "metrics",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record that was read: `content` is all of it, `request` what to ask for again."""
+    """A record that was read: `content` is all of it, `request` what to ask for again.
+
+    `natural_sha256`: of the files of the natural images, which the request lacks.
+    """
 
     content: Mapping[str, Any]
     request: MaximizeRequest
+    natural_sha256: tuple[str, ...]
+
+    def asked_again(self, images: Sequence[bytes]) -> MaximizeRequest:
+        """The request with its natural images, found among `images`.
+
+        Raises InvalidRequest for one that is missing.
+        """
+        known = {_sha256(image): image for image in images}
+        for name in self.natural_sha256:
+            if name not in known:
+                expected = f"among them the image with SHA-256 {brief(name)}"
+                raise InvalidRequest("images", f"{len(images)} images", expected)
+        natural = tuple(known[name] for name in self.natural_sha256)
+        return replace(self.request, natural_images=natural)
 
     @property
     def model_sha256(self) -> str:
@@ -69,7 +91,8 @@ def make(plan: Plan, metrics: Metrics, provider: str) -> str:
     info = plan.model.info
     content = {
         "schema": SCHEMA,
-        "request": _without(_asked(plan), _DELIVERY),
+        "request": _without(_asked(plan), (*_DELIVERY, "natural_images")),
+        "natural_images": {"sha256": [_sha256(image) for image in plan.request.natural_images]},
         "recipe": to_plain(plan.recipe),
         "model": {"name": info.name, "sha256": info.sha256},
         "preprocessing": to_plain(metrics.preprocessing)
@@ -98,6 +121,10 @@ def _asked(plan: Plan) -> MaximizeRequest:
     )
     exact: MaximizeRequest = from_plain(MaximizeRequest, to_plain(asked), "request")
     return exact  # where a caller wrote 1 for 1.0, it is 1.0 now
+
+
+def _sha256(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()
 
 
 def _without(noun: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -137,7 +164,13 @@ def parse(text: str) -> Record:
     for name in _SECTIONS:
         if not isinstance(content.get(name), dict):
             raise InvalidRequest(f"record.{name}", brief(content.get(name)), "an object")
-    return Record(content, from_plain(MaximizeRequest, content["request"], "record.request"))
+    return Record(
+        content,
+        from_plain(MaximizeRequest, content["request"], "record.request"),
+        from_plain(
+            tuple[str, ...], content["natural_images"].get("sha256"), "record.natural_images.sha256"
+        ),
+    )
 
 
 def beside(path: Path) -> Path:

@@ -50,9 +50,10 @@ class MaximizeRequest(Term):
     It is the first term itself; `terms` are added to it. `model`: name in the repository, "" for
     the default model. `target`: bring the activation to this number, not to the highest, and stop
     there. `seed`: of all that is random. `image_size_px`: shorter side of the picture; None for
-    the model's input size. `start_image`: an encoded image to begin with. `preset`: the name of a
-    recipe; the fields from `steps` on replace its own unless they are None (see
-    `ascent.presets.Recipe`).
+    the model's input size. `start_image`: an encoded image to begin with. `natural_images`:
+    encoded images that the unit is compared on, and that colours and a spectrum can be computed
+    from. `preset`: the name of a recipe; the fields from `steps` on replace its own unless they are
+    None (see `ascent.presets.Recipe`).
     """
 
     model: str = ""
@@ -61,13 +62,15 @@ class MaximizeRequest(Term):
     seed: int = 0
     image_size_px: int | None = None
     start_image: bytes = field(default=b"", repr=False)
+    natural_images: tuple[bytes, ...] = field(default=(), repr=False)
     image_format: ImageFormat = "png"
     preview_every_steps: int = 0
     request_id: str = ""
     preset: str = "unitscope"
     steps: int | None = None
     parameterization: str | None = None
-    decorrelated: bool | None = None
+    colors: str | None = None
+    spectrum: str | None = None
     transforms: tuple[Transform, ...] | None = None
     views: int | None = None
     optimizer: str | None = None
@@ -160,6 +163,28 @@ class PictureMeasures:
     high_frequency_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One of the natural images that the unit responds to most; `index` from 0, in their order."""
+
+    index: int
+    activation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How much the unit responds to the picture, beside the natural images of the request.
+
+    `percentile`: to how many of a hundred images it responds less. `ratio`: its activation as a
+    multiple of that on the best image; None where that is not above 0. `exemplars`: the best
+    images, at most 5, the best first.
+    """
+
+    percentile: float
+    ratio: float | None
+    exemplars: tuple[Exemplar, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment(PictureMeasures):
     """What is measured of a finished picture with the model's help.
@@ -168,8 +193,8 @@ class Assessment(PictureMeasures):
     layer responds more. `margin`: its score less that of the best other unit. `probability`: of a
     class, softmax. `noise_z_score`: by how many standard deviations it responds more than to noise
     of a natural spectrum. `robustness`: the share of slightly scaled, turned, shifted and mirrored
-    pictures in which it responds most of its layer. `doubts`: why the picture may mislead, if at
-    all.
+    pictures in which it responds most of its layer. `calibration`: also None where the request has
+    no natural images. `doubts`: why the picture may mislead, if at all.
     """
 
     rank: int | None
@@ -177,6 +202,7 @@ class Assessment(PictureMeasures):
     probability: float | None
     noise_z_score: float | None
     robustness: float | None
+    calibration: Calibration | None
     doubts: tuple[str, ...]
 
 

@@ -19,8 +19,10 @@ from unitscope.ascent.presets import Regularizer
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.request import (
     Accepted,
+    Calibration,
     ClassScore,
     Event,
+    Exemplar,
     GradientStatus,
     ImageFormat,
     Maximization,
@@ -148,6 +150,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "penalties": lambda found: tuple(map(_from_regularizer, found.items)),
     "constraints": lambda found: tuple(map(_from_regularizer, found.items)),
     "direction": tuple,
+    "natural_images": tuple,
     "position": lambda position: (position.x, position.y),
     "image_format": lambda value: _format_name(value),
 }
@@ -259,6 +262,7 @@ def _to_metrics(metrics: Metrics) -> pb.Metrics:
         metrics,
         trajectory=[same_fields(pb.TrajectoryPoint, point) for point in metrics.trajectory],
         top_classes=[same_fields(pb.ClassScore, score) for score in metrics.top_classes],
+        calibration=_to_calibration(metrics.calibration),
         gradient_status=_GRADIENTS[metrics.gradient_status],
         queued=to_duration(metrics.queued_seconds),
         compiling=to_duration(metrics.compiling_seconds),
@@ -275,6 +279,7 @@ def _from_metrics(message: pb.Metrics) -> Metrics:
         | {
             "trajectory": tuple(TrajectoryPoint(**read_fields(p)) for p in message.trajectory),
             "top_classes": tuple(ClassScore(**read_fields(s)) for s in message.top_classes),
+            "calibration": _from_calibration(message),
             "gradient_status": _GRADIENT_NAMES[message.gradient_status],
             "queued_seconds": from_duration(message.queued),
             "compiling_seconds": from_duration(message.compiling),
@@ -283,3 +288,18 @@ def _from_metrics(message: pb.Metrics) -> Metrics:
             "preprocessing": from_preprocessing(message.preprocessing),
         }
     )
+
+
+def _to_calibration(calibration: Calibration | None) -> pb.Calibration | None:
+    if calibration is None:
+        return None
+    exemplars = [same_fields(pb.Exemplar, exemplar) for exemplar in calibration.exemplars]
+    return same_fields(pb.Calibration, calibration, exemplars=exemplars)
+
+
+def _from_calibration(message: pb.Metrics) -> Calibration | None:
+    if not message.HasField("calibration"):
+        return None
+    plain = read_fields(message.calibration, omit=("exemplars",))
+    exemplars = (Exemplar(**read_fields(found)) for found in message.calibration.exemplars)
+    return Calibration(**plain, exemplars=tuple(exemplars))

@@ -76,7 +76,7 @@ class Term(_message.Message):
     def __init__(self, layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., objective: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class MaximizeOptions(_message.Message):
-    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "decorrelated", "views", "schedule", "penalties", "constraints", "octaves")
+    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "colors", "views", "schedule", "penalties", "constraints", "octaves", "natural_images", "spectrum")
     SEED_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -92,12 +92,14 @@ class MaximizeOptions(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     START_IMAGE_FIELD_NUMBER: _ClassVar[int]
-    DECORRELATED_FIELD_NUMBER: _ClassVar[int]
+    COLORS_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     PENALTIES_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     OCTAVES_FIELD_NUMBER: _ClassVar[int]
+    NATURAL_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    SPECTRUM_FIELD_NUMBER: _ClassVar[int]
     seed: int
     image_size_px: int
     learning_rate: float
@@ -113,13 +115,15 @@ class MaximizeOptions(_message.Message):
     weight: float
     target: float
     start_image: bytes
-    decorrelated: bool
+    colors: str
     views: int
     schedule: str
     penalties: Regularizers
     constraints: Regularizers
     octaves: int
-    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., decorrelated: bool = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ...) -> None: ...
+    natural_images: _containers.RepeatedScalarFieldContainer[bytes]
+    spectrum: str
+    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., colors: _Optional[str] = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ..., natural_images: _Optional[_Iterable[bytes]] = ..., spectrum: _Optional[str] = ...) -> None: ...
 
 class Transforms(_message.Message):
     __slots__ = ("items",)
@@ -186,7 +190,7 @@ class Image(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring")
+    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring", "calibration")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +222,7 @@ class Metrics(_message.Message):
     HIGH_FREQUENCY_SHARE_FIELD_NUMBER: _ClassVar[int]
     DOUBTS_FIELD_NUMBER: _ClassVar[int]
     MEASURING_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: str
     layer: str
@@ -249,7 +254,26 @@ class Metrics(_message.Message):
     high_frequency_share: float
     doubts: _containers.RepeatedScalarFieldContainer[str]
     measuring: _duration_pb2.Duration
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    calibration: Calibration
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("percentile", "ratio", "exemplars")
+    PERCENTILE_FIELD_NUMBER: _ClassVar[int]
+    RATIO_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
+    percentile: float
+    ratio: float
+    exemplars: _containers.RepeatedCompositeFieldContainer[Exemplar]
+    def __init__(self, percentile: _Optional[float] = ..., ratio: _Optional[float] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ...) -> None: ...
+
+class Exemplar(_message.Message):
+    __slots__ = ("index", "activation")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    activation: float
+    def __init__(self, index: _Optional[int] = ..., activation: _Optional[float] = ...) -> None: ...
 
 class TrajectoryPoint(_message.Message):
     __slots__ = ("step", "activation")
