@@ -31,7 +31,7 @@ from unitscope.errors import InvalidRequest
         ("preset", "dalle", "unitscope, erhan2009"),
         ("image_format", "gif", "png, jpeg, webp"),
         ("transforms", (Transform("twist"),), "pad, jitter, scale, rotate"),
-        ("transforms", (Transform("crop", 0.5, 1.5),), "0.02 ≤ low ≤ high ≤ 1"),
+        ("transforms", (Transform("crop", 0.5, 2.5),), "0.02 ≤ low ≤ high ≤ 2"),
         ("transforms", (Transform("scale", 2.0, 1.0),), "low ≤ high"),
         ("transforms", (Transform("pad", float("nan")),), "low ≤ high"),
         ("transforms", (Transform("pad"),) * 17, "at most 16"),

@@ -91,7 +91,13 @@ PRESETS.add(
     "unitscope",
     Recipe(
         steps=256,
-        transforms=(Transform("pad"), Transform("jitter"), Transform("scale"), Transform("rotate")),
+        transforms=(
+            Transform("crop", 0.4, 1.1),
+            Transform("jitter", 0.025, 0.025),
+            Transform("rotate"),
+            Transform("flip"),
+        ),
+        learning_rate=0.03,
     ),
 )
 PRESETS.add(  # hidden units of multi-layer perceptrons; the norm of the picture is fixed

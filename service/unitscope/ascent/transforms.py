@@ -75,7 +75,8 @@ def _rotate(rng: np.random.Generator, degrees: float) -> Matrix:
 
 
 def _crop(rng: np.random.Generator, side: float) -> Matrix:
-    """Show a part of the image, its side a share of the image's, anywhere inside."""
+    """Show a part of the image, its side a share of the image's, anywhere inside; beyond 1, the
+    image with a margin, anywhere in the view."""
     x, y = rng.uniform(-abs(1 - side), abs(1 - side), 2)
     return np.array([[side, 0.0, x], [0.0, side, y], [0.0, 0.0, 1.0]])
 
@@ -89,7 +90,7 @@ TRANSFORMS.add("pad", Kind(0.05, 0.05, (0, 1), _pad))
 TRANSFORMS.add("jitter", Kind(1 / 16, 1 / 16, (0, 1), _jitter))
 TRANSFORMS.add("scale", Kind(0.8, 1.6, (0.05, 20), _scale))
 TRANSFORMS.add("rotate", Kind(10.0, 10.0, (0, 180), _rotate))
-TRANSFORMS.add("crop", Kind(0.5, 1.0, (0.02, 1), _crop))
+TRANSFORMS.add("crop", Kind(0.5, 1.0, (0.02, 2), _crop))
 TRANSFORMS.add("flip", Kind(0.5, 0.5, (0, 1), _flip))
 TRANSFORMS.add("blur", Kind(0.0, 0.005, (0, 0.02)))
 TRANSFORMS.add("noise", Kind(0.05, 0.05, (0, 1)))

@@ -224,6 +224,7 @@ def _given(field: str, content: bytes, card: Card, size: ImageSpec) -> Pixels | 
 
 
 def check_position(position: tuple[int, int] | None, layer: Layer) -> None:
+    """Raises InvalidRequest where `layer` has no such place."""
     if position is None:
         return
     places = [int(dim) for axis, dim in enumerate(layer.shape) if axis != layer.unit_axis]
