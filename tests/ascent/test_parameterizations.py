@@ -23,12 +23,13 @@ def usual(channels: int) -> Prior:
     return prior_of(channels, colors="imagenet", spectrum="natural")
 
 
-def draw_image(name: str, spec: ImageSpec, parameters: np.ndarray) -> np.ndarray:
+def draw_image(
+    name: str, spec: ImageSpec, parameters: np.ndarray, prior: Prior | None = None
+) -> np.ndarray:
     op = Emitter(Graph(18))
     given = op.graph.add_input("parameters", np.float32, (1, *parameters.shape))
-    rows = {
-        key: op.const(row, np.float32) for key, row in usual(spec.channels).rows(name, spec).items()
-    }
+    fed = (prior or usual(spec.channels)).rows(name, spec)
+    rows = {key: op.const(row, np.float32) for key, row in fed.items()}
     model = op.graph.to_model([PARAMETERIZATIONS[name].emit(op, given, rows, spec)])
     session = ort.InferenceSession(model.SerializeToString())
     return np.asarray(session.run(None, {"parameters": parameters[None]})[0][0])

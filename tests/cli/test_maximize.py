@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.shell import run
+from tests.images import encoded, random_pixels
 from tests.models import SIZE
 
 
@@ -32,6 +33,24 @@ def test_maximize_writes_a_picture_and_says_what_it_measured(
     status, printed, said = run(monkeypatch, capsys, *words)
     assert (status, printed) == (0, "") and "activation" in said
     assert out.read_bytes() == first
+
+
+def test_images_are_compared_with_and_needed_for_a_replay(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    for name in "ba":
+        (tmp_path / "images" / f"{name}.png").write_bytes(encoded(random_pixels(ord(name))))
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    out, images = tmp_path / "picture.png", ["--images", tmp_path / "images"]
+    words = ["maximize", "--model", model, "--unit", 2, "--steps", 12, "--out", out, *images]
+    words += ["--preset", "maco", "--views", 2, "--colors", "images", "--spectrum", "images"]
+    status, printed, _ = run(monkeypatch, capsys, *words, "--json")
+    assert status == 0 and len(json.loads(printed)["metrics"]["calibration"]["exemplars"]) == 2
+    assert "% of the images (best:" in run(monkeypatch, capsys, *words)[2]
+    again = ["replay", out, "--model", model]
+    assert run(monkeypatch, capsys, *again)[0] == 2
+    assert run(monkeypatch, capsys, *again, *images)[:2] == (0, "same bytes\n")
 
 
 @pytest.mark.parametrize("ending", ["webp", "gif"])

@@ -65,6 +65,22 @@ def test_whatever_was_asked_is_asked_again(
     assert replay(path, server=live.target).differences == ()
 
 
+def test_natural_images_are_asked_for(
+    engine: Engine, live: LiveServer, small: str, tmp_path: Path
+) -> None:
+    images = (
+        PHOTOGRAPH,
+        encode(np.random.default_rng(1).integers(0, 256, (3, 9, 9), np.uint8), "png"),
+    )
+    options: dict[str, Any] = {"preset": "maco", "views": 2, "spectrum": "images", "octaves": 2}
+    path = saved(climbed(engine, colors="images", natural_images=images, **options), tmp_path)
+    with pytest.raises(InvalidRequest, match="expected among them the image with SHA-256"):
+        replay(path, model=small)
+    given = (b"another", *images[::-1])
+    assert replay(path, model=small, images=given).differences == ()
+    assert replay(path, server=live.target, images=given).differences == ()
+
+
 def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Write the picture at `path` anew with another record."""
     with Image.open(path) as image:

@@ -33,6 +33,13 @@ def test_words_become_nouns(tmp_path: Path) -> None:
     assert given.terms(["unit=3,weight=-0.5"]) == (Term(unit=3, weight=-0.5),)
 
 
+def test_the_images_of_a_directory_come_by_name(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.webp", "notes.txt", "array.npy"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert given.images(tmp_path) == (b"a.webp", b"b.JPG")
+    assert given.images(None) == ()
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
@@ -44,6 +51,8 @@ def test_words_become_nouns(tmp_path: Path) -> None:
         (lambda: given.terms(["unit=1,colour=red"]), "terms: got 'colour=red', expected unit="),
         (lambda: given.terms(["unit=1,weight=heavy"]), "expected a number as its weight"),
         (lambda: given.content("reference", Path("/nowhere")), "reference: got '/nowhere'"),
+        (lambda: given.images(Path("/nowhere")), "images: got '/nowhere', expected a directory"),
+        (lambda: given.images(Path(__file__).parent), "images: got .*, expected files ending in"),
         (lambda: given.image_format(Path("z.bmp")), "out: got 'z.bmp', expected a name ending in"),
     ],
 )

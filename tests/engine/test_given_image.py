@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from unitscope.engine.given_image import MAX_BYTES, read_image, write_image
+from unitscope.engine.given_image import MAX_BYTES, MAX_PIXELS, read_image, read_images, write_image
 from unitscope.errors import InvalidRequest
 
 
@@ -84,3 +84,29 @@ def test_what_is_written_is_read(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (channels, 9, 14), np.uint8)
     np.testing.assert_array_equal(read_image("image", write_image(pixels), channels, 9, 14), pixels)
     assert write_image(None) == b""
+
+
+def test_several_images_keep_their_order() -> None:
+    rows = [np.random.default_rng(seed).integers(0, 256, (3, 8, 8), np.uint8) for seed in range(3)]
+    found = read_images("natural_images", [write_image(pixels) for pixels in rows], 3, 8, 8)
+    np.testing.assert_array_equal(found, rows)
+    assert read_images("natural_images", (), 13, 8, 8) == ()
+
+
+@pytest.mark.parametrize(
+    ("contents", "size_px", "expected"),
+    [
+        ([encoded((9, 9)), b"?"], 8, "got '1 bytes in image 1', expected a PNG, JPEG or WebP"),
+        ([encoded((9, 9)), clear()], 8, "got 'transparent pixels in image 1', expected an opaque"),
+        ([bytes(MAX_BYTES // 2 + 1)] * 2, 8, f"at most {MAX_BYTES} bytes in all"),
+        ([encoded((9, 9))] * 17, 1024, f"got '17 images, used at 1024×1024', .*{MAX_PIXELS} pix"),
+        ([encoded((4096, 4096), "L")] * 5, 8, "got 'more pixels in image 4', expected at most"),
+    ],
+    ids=["unreadable", "transparent", "heavy", "used large", "large"],
+)
+def test_several_images_are_bounded_together(
+    contents: list[bytes], size_px: int, expected: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=expected) as caught:
+        read_images("natural_images", contents, 3, size_px, size_px)
+    assert caught.value.field == "natural_images"

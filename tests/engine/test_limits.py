@@ -28,6 +28,11 @@ from unitscope.errors import InvalidRequest
         ("parameterization", "wavelet", "pixel, fourier"),
         ("optimizer", "sgd", "one of adam, adamw"),
         ("schedule", "stairs", "constant, linear, cosine"),
+        ("colors", "lab", "one of imagenet, none, images"),
+        ("colors", "images", "natural_images to compute it from"),
+        ("spectrum", "pink", "one of natural, images"),
+        ("spectrum", "images", "natural, except with the parameterization maco"),
+        ("natural_images", (b"",) * 65, "at most 64"),
         ("preset", "dalle", "unitscope, erhan2009"),
         ("image_format", "gif", "png, jpeg, webp"),
         ("transforms", (Transform("twist"),), "pad, jitter, scale, rotate"),
@@ -54,6 +59,16 @@ def test_a_value_that_cannot_be_served_is_refused_by_field(
     with pytest.raises(InvalidRequest, match=expected) as caught:
         check(MaximizeRequest(unit=0, **{field: value}), Limits())
     assert caught.value.field == field
+
+
+def test_a_spectrum_of_images_needs_images_and_maco() -> None:
+    maco: dict[str, Any] = {"unit": 0, "preset": "maco", "spectrum": "images"}
+    with pytest.raises(InvalidRequest, match="spectrum: got 'images', expected natural_images"):
+        check(MaximizeRequest(**maco), Limits())
+    check(MaximizeRequest(**maco, natural_images=(b"",) * 64), Limits())
+    request = MaximizeRequest(**maco, natural_images=(b"",), parameterization="pyramid")
+    with pytest.raises(InvalidRequest, match="spectrum: got 'images', expected natural, except"):
+        check(request, Limits())
 
 
 @pytest.mark.parametrize("preset", PRESETS)

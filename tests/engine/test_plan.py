@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from tests.images import encoded, random_pixels
 from tests.models import CLASSES, SIZE, model_of
 from unitscope.ascent.parameterizations import ImageSpec
 from unitscope.ascent.presets import PRESETS, Regularizer
@@ -51,6 +52,8 @@ def spec_of(repository: Repository, **options: Any) -> ProgramSpec:
         {"unit": None, "direction": (1.0, 0.0, -1.0, 0.0, 2.0)},
         {"weight": -1.0, "schedule": "cosine"},
         {"transforms": (Transform("jitter", 0.1, 0.2),)},
+        {"colors": "none"},
+        {"colors": "images", "natural_images": (encoded(random_pixels()),)},
     ],
     ids=str,
 )
@@ -59,6 +62,12 @@ def test_requests_that_differ_in_rows_share_a_program(
 ) -> None:
     assert spec_of(repository) == spec_of(repository, **options)
     assert hash(spec_of(repository)) == hash(spec_of(repository, **options))
+
+
+def test_requests_that_differ_in_their_spectrum_share_a_program(repository: Repository) -> None:
+    images = (encoded(random_pixels()),)
+    natural = spec_of(repository, preset="maco")
+    assert natural == spec_of(repository, preset="maco", spectrum="images", natural_images=images)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +111,14 @@ def test_weights_are_multiplied_once(repository: Repository) -> None:
     [
         ({"unit": None, "direction": (1.0, 2.0)}, "direction: got '2 numbers', expected 5 numbers"),
         ({"layer": "relu_out", "objective": "probability"}, "only the logits have probabilities"),
+        (
+            {"natural_images": (encoded(random_pixels()), b"GIF89a")},
+            "natural_images: got '6 bytes in image 1', expected a PNG, JPEG or WebP",
+        ),
+        (
+            {"natural_images": (encoded(np.full((3, 8, 8), 9, np.uint8)),), "colors": "images"},
+            "natural_images: got 'nothing but one colour'",
+        ),
         ({"start_image": b"GIF89a"}, "start_image: got '6 bytes', expected a PNG, JPEG or WebP"),
         (
             {"unit": None, "objective": "inversion", "reference": b"?"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from tests.images import encoded, random_pixels
 from unitscope.engine.engine import Engine
 from unitscope.engine.picture import decode, encode
 from unitscope.engine.record import MAX_CHARACTERS, beside, embed, parse, read
@@ -107,6 +109,19 @@ def test_a_picture_that_begins_with_a_picture_does_not_carry_its_record(
     assert max(lengths) < 1.1 * min(lengths)
 
 
+def test_natural_images_are_named_by_their_sha256(engine: Engine, tmp_path: Path) -> None:
+    images = tuple(encoded(random_pixels(seed)) for seed in range(2))
+    result = climbed(engine, natural_images=images)
+    plain = climbed(engine, preset="unitscope")
+    assert len(result.record) < len(plain.record) + 500
+    record = read(saved(result, tmp_path))
+    assert record.natural_sha256 == tuple(hashlib.sha256(image).hexdigest() for image in images)
+    assert record.request.natural_images == ()
+    assert record.asked_again((b"another", *images[::-1])).natural_images == images
+    with pytest.raises(InvalidRequest, match="images: got '1 images', expected among them the im"):
+        record.asked_again(images[:1])
+
+
 def test_an_array_is_the_picture_before_it_is_rounded(engine: Engine) -> None:
     array = decode(climbed(engine, image_format="npy").image, 3)
     assert array.dtype == np.float32 and array.min() >= 0 and array.max() <= 1
@@ -189,6 +204,10 @@ def test_a_truncated_file_is_refused(
         (lambda content: content["request"].update(colour=1), "record.request: got 'colour'"),
         (lambda content: content.update(request=[]), r"record.request: got '\[\]'"),
         (lambda content: content.update(model=None), "record.model: got None, expected an object"),
+        (
+            lambda content: content["natural_images"].update(sha256=[7]),
+            r"record.natural_images.sha256\[0\]: got 7, expected a text",
+        ),
         (lambda content: content.pop("metrics"), "record.metrics: got None, expected an object"),
     ],
 )

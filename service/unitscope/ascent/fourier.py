@@ -86,6 +86,21 @@ def unit_deviation(magnitudes: np.ndarray) -> Array:
     return np.asarray(magnitudes / np.sqrt(power / 2), np.float32)
 
 
+def magnitudes_of(plane: np.ndarray) -> np.ndarray:
+    """With the phases of a plane `[C, H, W]`, what `emit_phases` makes that plane of, to a factor.
+
+    Nothing at 0. The first column, and that of half the width, are their own mirror images: both
+    halves of their waves are written, of the others' only one.
+    """
+    magnitudes = np.abs(np.fft.rfft2(plane))
+    width = plane.shape[-1]
+    magnitudes[..., 0] /= 2
+    if width % 2 == 0:
+        magnitudes[..., width // 2] /= 2
+    magnitudes[..., 0, 0] = 0.0
+    return magnitudes
+
+
 def resize_magnitudes(magnitudes: Array, height: int, width: int) -> Array:
     """Magnitudes `[C, *half_shape]` for a plane of a smaller size: of the same waves."""
     rows = np.rint(np.fft.fftfreq(height) * height).astype(int)

@@ -87,9 +87,7 @@ def magnitudes_of(images: Sequence[np.ndarray], colors: Array) -> Array:
     over images is that of Fel et al. 2023.
     """
     planes = (decorrelated_plane(np.asarray(image / 255, np.float32), colors) for image in images)
-    total = sum(np.abs(np.fft.rfft2(plane)) for plane in planes)
-    mean = np.asarray(total) / len(images)
-    mean[:, 0, 0] = 0.0
+    mean = np.asarray(sum(map(fourier.magnitudes_of, planes))) / len(images)
     if float(np.sum(mean**2)) < _NOTHING:
         raise _all_of_one_colour()
     return fourier.unit_deviation(mean)
