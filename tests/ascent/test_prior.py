@@ -46,12 +46,13 @@ def test_the_colours_of_images_are_a_root_of_their_covariance(channels: int) -> 
     np.testing.assert_allclose(colors @ colors.T, covariance / scale, atol=1e-5)
     norms = np.linalg.norm(colors, axis=0)
     assert norms[0] == pytest.approx(1) and (np.diff(norms) <= 0).all()
+    assert (colors.sum(0) >= 0).all()
 
 
 def test_grey_images_have_hardly_any_colour_and_a_matrix_with_an_inverse() -> None:
     grey = [np.repeat(image, 3, axis=0) for image in coloured(np.full((1, 1), 30.0))]
     colors = colors_of(grey)
-    np.testing.assert_allclose(np.abs(colors[:, 0]), 3**-0.5, rtol=1e-5)
+    np.testing.assert_allclose(colors[:, 0], 3**-0.5, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(colors, axis=0)[1:], 0.01, rtol=1e-3)
     assert np.linalg.cond(colors) == pytest.approx(100, rel=1e-3)
 

@@ -76,6 +76,7 @@ def colors_of(images: Sequence[np.ndarray]) -> Array:
     variances, directions = np.linalg.eigh(_covariance(images))
     if variances[-1] < _NOTHING:
         raise _all_of_one_colour()
+    directions *= np.where(directions.sum(0) < 0, -1, 1)  # of the two, the one that brightens
     kept = np.maximum(variances, _LEAST_SHARE * variances[-1])
     return _normalized((directions * np.sqrt(kept))[:, ::-1])
 
