@@ -18,7 +18,7 @@ from tests.graph.quantizing import (
     transformer,
     with_weights_of,
 )
-from tests.models import small_classifier
+from tests.models import halved, small_classifier
 from tests.trained import MODELS, needs_trained_models
 from unitscope.autodiff.gradient_model import gradient_model
 
@@ -119,6 +119,28 @@ def test_so_has_a_trained_one(name: str, variant: str, tmp_path: Path) -> None:
     quantized = VARIANTS[variant](model, pictures(32, tuple(sizes)), tmp_path)
     for names in TRAINED[name]:
         assert_alike(model, quantized, names, pictures(2, tuple(sizes), seed=1))
+
+
+@pytest.mark.parametrize("form", ["float16", "extended"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_trained_models) for name in TRAINED]
+)
+def test_another_form_of_a_trained_model_has_its_gradient(
+    name: str, form: str, tmp_path: Path
+) -> None:
+    model = onnx.load(MODELS / f"{name}.onnx")
+    _, *sizes = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
+    images = pictures(8, tuple(sizes), seed=1)
+    (layer,) = TRAINED[name][0]
+    _, expected = run(model, layer, images)
+    other = (
+        saved_by_runtime(model, tmp_path)
+        if form == "extended"
+        else halved(model, onnx.TensorProto.FLOAT16)
+    )
+    (scores,) = (value.name for value in other.graph.output)
+    _, slope = run(other, scores, images)
+    assert cosine(slope, expected) >= 0.999
 
 
 @pytest.mark.parametrize(
