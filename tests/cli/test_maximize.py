@@ -65,6 +65,7 @@ def test_the_ascent_is_animated(
 ) -> None:
     animation = tmp_path / f"ascent.{ending}"
     words = ["--model", model, "--unit", 2, "--steps", 6, "--out", tmp_path / out]
+    words += ["--learning-rate", 0.2]  # so that no frame is like the one before
     run(monkeypatch, capsys, "maximize", *words)
     plain = (tmp_path / out).read_bytes()
     status, _, _ = run(monkeypatch, capsys, "maximize", *words, "--animation", animation)

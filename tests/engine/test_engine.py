@@ -46,7 +46,7 @@ def test_a_request_from_accepted_to_result(engine: Engine) -> None:
     assert metrics.probability == pytest.approx(
         metrics.top_classes[ranking.index("bee")].probability
     )
-    assert metrics.noise_z_score is not None and metrics.noise_z_score > 0
+    assert metrics.noise_z_score is not None and np.isfinite(metrics.noise_z_score)
     assert metrics.robustness is not None and 0 <= metrics.robustness <= 1
     assert metrics.measuring_seconds > 0
     assert (
@@ -113,6 +113,11 @@ def test_a_target_is_reached_and_ends_the_ascent(engine: Engine) -> None:
     metrics = engine.submit(request(steps=200, target=target)).result().metrics
     assert metrics.steps < 200
     assert abs(metrics.activation_end - target) < 0.3 * (free.activation_end - target)
+
+
+def test_a_unit_brought_down_is_not_doubted_for_being_low(engine: Engine) -> None:
+    low = engine.submit(request(0, weight=-1.0, steps=60)).result().metrics
+    assert low.rank is not None and low.rank > 1 and low.doubts == ()
 
 
 def test_an_image_can_be_begun_with(engine: Engine) -> None:

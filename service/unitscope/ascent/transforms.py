@@ -75,8 +75,10 @@ def _rotate(rng: np.random.Generator, degrees: float) -> Matrix:
 
 
 def _crop(rng: np.random.Generator, side: float) -> Matrix:
-    """Show a part of the image, its side a share of the image's, anywhere inside; beyond 1, the
-    image with a margin, anywhere in the view."""
+    """Show a part of the image, its side a share of the image's, anywhere inside.
+
+    Beyond 1 it is the image that lies, with a margin, anywhere in the view.
+    """
     x, y = rng.uniform(-abs(1 - side), abs(1 - side), 2)
     return np.array([[side, 0.0, x], [0.0, side, y], [0.0, 0.0, 1.0]])
 

@@ -42,6 +42,7 @@ def assess(
         if plan.layer.tensor == plan.model.info.logits_tensor:
             probability = float(softmax(end.logits)[plan.unit])
     assert plan.model.info.preprocessing is not None
+    sought = plan.request.weight > 0 and plan.request.target is None
     return Assessment(
         rank=rank,
         margin=margin,
@@ -51,10 +52,10 @@ def assess(
         calibration=calibration,
         **asdict(measure(pixels)),
         doubts=doubts(
-            rank=rank,
-            robustness=robustness,
-            noise_z_score=noise_z_score,
-            calibration=calibration,
+            rank=rank if sought else None,
+            robustness=robustness if sought else None,
+            noise_z_score=noise_z_score if sought else None,
+            calibration=calibration if sought else None,
             inferred=plan.model.info.preprocessing.inferred,
         ),
     )

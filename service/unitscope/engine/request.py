@@ -83,12 +83,15 @@ class MaximizeRequest(Term):
     def recipe(self) -> Recipe:
         """The preset with what the request replaces; raises NotFound for an unknown one.
 
-        Another optimizer brings its own learning rate, unless the request has one.
+        Another optimizer brings its own learning rate, unless the request has one. A target is
+        meant for the picture itself, so there are no transforms, unless the request has some.
         """
         names = {known.name for known in fields(Recipe)} & {own.name for own in fields(self)}
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.optimizer is not None:
             given = {"learning_rate": OPTIMIZERS[self.optimizer].learning_rate} | given
+        if self.target is not None:
+            given = {"transforms": ()} | given
         return replace(PRESETS[self.preset], **given)
 
 
