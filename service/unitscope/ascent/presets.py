@@ -120,8 +120,8 @@ PRESETS.add(  # class scores, from the mean image
         colors="none",
         start=Start(0.0, 0.0),
         optimizer="gradient_ascent",
-        learning_rate=0.02,
-        penalties=(Regularizer("l2", 0.02),),
+        learning_rate=0.003,
+        penalties=(Regularizer("l2", 0.1),),
     ),
 )
 PRESETS.add(  # Mordvintsev, Olah and Tyka 2015; google/deepdream
