@@ -14,6 +14,7 @@ import copy
 import importlib
 import json
 import logging
+import re
 import sys
 import tempfile
 import warnings
@@ -41,6 +42,7 @@ from unitscope.errors import UnitscopeError
 
 torch: Any = importlib.import_module("torch")
 
+DIRECTORY = re.compile(r"(?<![:/\w])(?:/[^\s/:]+)+/")
 PICTURES = 12
 LAST_PICTURES = 40
 """So many are tried at one size, and at the last."""
@@ -238,9 +240,9 @@ def lay_out_gradient(submodule: Any, _: Any, output: Any) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """Its class and the first line of what it says."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    """Its class and the first line of what it says, files without their directories."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {DIRECTORY.sub('', first)[:200]}"
 
 
 if __name__ == "__main__":

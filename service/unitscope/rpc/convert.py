@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from unitscope._gen.unitscope.v1 import maximize_pb2 as pb
@@ -34,7 +33,7 @@ from unitscope.engine.request import (
 )
 from unitscope.errors import InvalidRequest
 from unitscope.rpc.convert_model import from_preprocessing, to_preprocessing
-from unitscope.rpc.fields import from_duration, read_fields, same_fields, to_duration
+from unitscope.rpc.fields import fill, from_duration, read_fields, same_fields, to_duration
 
 _FORMATS: dict[ImageFormat, pb.ImageFormat] = {
     "png": pb.IMAGE_FORMAT_PNG,
@@ -49,15 +48,6 @@ _GRADIENTS: dict[GradientStatus, pb.GradientStatus] = {
 }
 _FORMAT_NAMES = {value: name for name, value in _FORMATS.items()}
 _GRADIENT_NAMES = {value: name for name, value in _GRADIENTS.items()}
-
-_WORDS = {
-    FieldDescriptor.CPPTYPE_INT32: "an integer of 32 bits",
-    FieldDescriptor.CPPTYPE_INT64: "an integer of 64 bits",
-    FieldDescriptor.CPPTYPE_DOUBLE: "a number",
-    FieldDescriptor.CPPTYPE_STRING: "a text",
-    FieldDescriptor.CPPTYPE_BOOL: "true or false",
-    FieldDescriptor.CPPTYPE_ENUM: "a value of its enumeration",
-}
 
 
 # Requests
@@ -165,23 +155,20 @@ def _fill(message: Message, name: str, value: Any) -> None:
     """Set a field, unless the value is None; raises InvalidRequest if the field cannot hold it."""
     if value is None:
         return
-    field = message.DESCRIPTOR.fields_by_name[name]
     try:
         if name == "image_format":
             setattr(message, name, _format_value(value))
         elif name == "position":
             message.position.x, message.position.y = value  # type: ignore[attr-defined]
-        elif field.message_type is not None:
+        elif name in ("transforms", "penalties", "constraints"):
             items = getattr(message, name)
             items.SetInParent()
             for item in value:
                 items.items.add(**asdict(item))
-        elif field.is_repeated:
-            getattr(message, name).extend(value)
         else:
-            setattr(message, name, value)
+            fill(message, name, value)
     except (TypeError, ValueError):
-        raise InvalidRequest(name, value, _WORDS.get(field.cpp_type, "its items")) from None
+        raise InvalidRequest(name, value, "its items") from None
 
 
 def _checked_uuid(text: str) -> str:

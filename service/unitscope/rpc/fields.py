@@ -23,6 +23,7 @@ _WORDS = {
     FieldDescriptor.TYPE_DOUBLE: "a number",
     FieldDescriptor.TYPE_STRING: "a text",
     FieldDescriptor.TYPE_BYTES: "bytes",
+    FieldDescriptor.TYPE_BOOL: "true or false",
 }
 
 
@@ -43,14 +44,20 @@ def read_fields(message: Message, *, omit: Collection[str] = ()) -> dict[str, An
 
 
 def fill(message: Message, name: str, value: Any) -> None:
-    """Set a plain field, unless `value` is None; raises InvalidRequest if it cannot hold it."""
+    """Set a field of plain values, unless `value` is None.
+
+    Raises InvalidRequest if it cannot hold it.
+    """
     if value is None:
         return
+    field = message.DESCRIPTOR.fields_by_name[name]
     try:
-        setattr(message, name, value)
+        if field.is_repeated:
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
     except (TypeError, ValueError):
-        kind = message.DESCRIPTOR.fields_by_name[name].type
-        raise InvalidRequest(name, value, _WORDS[kind]) from None
+        raise InvalidRequest(name, value, _WORDS[field.type]) from None
 
 
 def to_duration(seconds: float) -> Duration:
