@@ -43,10 +43,10 @@ from unitscope.errors import UnitscopeError
 torch: Any = importlib.import_module("torch")
 
 DIRECTORY = re.compile(r"(?<![:/\w])(?:/[^\s/:]+)+/")
-PICTURES = 12
+PICTURES = 6
 LAST_PICTURES = 40
 """So many are tried at one size, and at the last."""
-SMALL_SIZES = (112, 96, 64, 32)
+SMALL_SIZES = (112, 64, 32)
 MANY_PARAMETERS = 40_000_000
 """A model with more is compared on the smallest pictures first: it has many activations, and time
 is short."""
@@ -84,13 +84,23 @@ def settled(module: Any, shape: list[int], exporter: str, *, inner: bool) -> lis
     own: list[Row] = []
     for tried in shapes:
         count = LAST_PICTURES if tried == shapes[-1] else PICTURES
-        rows = list(compare(module, tried, exporter, inner=inner, count=count))
+        rows = until_one_disagrees(compare(module, tried, exporter, inner=inner, count=count))
         statuses = {row["status"] for row in rows}
         if tried == shape:
             own = rows
         if statuses == {"agrees"} or (tried == shape and "disagrees" not in statuses):
             return rows
     return own
+
+
+def until_one_disagrees(rows: Iterator[Row]) -> list[Row]:
+    """The rows up to the first that disagrees: it decides."""
+    taken = []
+    for row in rows:
+        taken.append(row)
+        if row["status"] == "disagrees":
+            break
+    return taken
 
 
 def compare(

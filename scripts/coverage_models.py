@@ -3,7 +3,7 @@
 Run by `make coverage-models`: every classification architecture of torchvision, by both exporters,
 logits and an inner layer, and the smallest member of every family of timm, logits. Takes hours;
 may be interrupted: what is done is kept, and the table is made from that. Names given are run
-again, such as `timm/resnet18`.
+again, such as `timm/resnet18`. Every core has a model of its own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +53,34 @@ def main() -> None:
     results: Path = arguments.results
     results.touch()
     done = {row["model"] for row in rows_in(results)}
-    for model in arguments.models or [model for model in queue(results) if model not in done]:
-        rows = compared(model)
-        print(model, *sorted({row["status"] for row in rows}), flush=True)
-        with results.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-        DOCUMENT.write_text(document(rows_in(results)))
+    models = arguments.models or [model for model in queue(results) if model not in done]
+    waiting = deque(models)
+    cores = sorted(os.sched_getaffinity(0))
+    takes = [waiting.pop, *[waiting.popleft] * (len(cores) - 1)]  # one large model at a time
+    with ThreadPoolExecutor(len(cores)) as pool:
+        writing = threading.Lock()
+        list(pool.map(lambda core, take: run(core, take, results, writing), cores, takes))
     DOCUMENT.write_text(document(rows_in(results)))
 
 
-def compared(model: str) -> list[Row]:
+def run(core: int, take: Callable[[], str], results: Path, writing: threading.Lock) -> None:
+    """Compare models on one core until none is left."""
+    while True:
+        try:
+            model = take()
+        except IndexError:
+            return
+        rows = compared(model, core)
+        print(model, *sorted({row["status"] for row in rows}), flush=True)
+        with writing:
+            with results.open("a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+            DOCUMENT.write_text(document(rows_in(results)))
+
+
+def compared(model: str, core: int) -> list[Row]:
     """The comparisons of one model, made in a process of its own."""
-    command = [sys.executable, "-m", WORKER, model]
+    command = ["taskset", "--cpu-list", str(core), sys.executable, "-m", WORKER, model]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=ROOT
