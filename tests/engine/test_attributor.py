@@ -13,10 +13,11 @@ import pytest
 from tests.images import encoded, random_pixels
 from unitscope.ascent.parameterizations import Array
 from unitscope.engine.attribution import AttributeRequest
-from unitscope.engine.attributor import MAX_WAITING, AttributionTicket, Attributor
+from unitscope.engine.attributor import MAX_WAITING, Attributor
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.repository import Repository
 from unitscope.engine.score import Score
+from unitscope.engine.ticket import AttributionTicket
 from unitscope.errors import Cancelled, InvalidRequest, NotFound, QueueFull, ShuttingDown
 
 

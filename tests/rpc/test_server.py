@@ -275,7 +275,7 @@ def test_an_unexpected_failure_tells_nothing_of_the_inside(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(live.engine.repository, "info", lambda _: 1 / 0)
+    monkeypatch.setattr(live.engine.models, "info", lambda _: 1 / 0)
     found = refused(service.GetModel, model_pb2.GetModelRequest(), grpc.StatusCode.INTERNAL)
     assert found["ErrorInfo"].reason == "INTERNAL"
     assert not found["ErrorInfo"].metadata

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -12,27 +12,11 @@ from typing import Self
 from unitscope.engine.attribute import attribute
 from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.repository import Repository
+from unitscope.engine.ticket import AttributionTicket
 from unitscope.errors import Cancelled, QueueFull, ShuttingDown
 
 MAX_WAITING = 16
 """Requests behind the one that runs. Each takes seconds: who must wait longer asks another."""
-
-
-class AttributionTicket:
-    """The caller's end of a request. `future`: its attribution, or the error that ended it."""
-
-    def __init__(self, attributor: Attributor) -> None:
-        self.future: Future[Attribution] = Future()
-        self.future.set_running_or_notify_cancel()  # only `cancel` ends it, and says so
-        self._attributor = attributor
-
-    def result(self) -> Attribution:
-        """Wait for the attribution; raises the error that ended the request."""
-        return self.future.result()
-
-    def cancel(self) -> None:
-        """Give the request up: it ends before its next gradient, and `result` raises Cancelled."""
-        self._attributor.cancel(self)
 
 
 class Attributor:
@@ -57,7 +41,7 @@ class Attributor:
                 raise ShuttingDown("the server is shutting down and takes no new requests")
             if len(self._tickets) > MAX_WAITING:
                 raise QueueFull(len(self._tickets) - 1, self._seconds)
-            ticket = AttributionTicket(self)
+            ticket = AttributionTicket(self.cancel)
             self._tickets.add(ticket)
             self._worker.submit(self._run, request, ticket)
         return ticket

@@ -10,20 +10,24 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
 from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.attribution import AttributeRequest
+from unitscope.engine.attributor import Attributor
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.job import Job
 from unitscope.engine.limits import Limits, check
 from unitscope.engine.plan import resolve
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Event, Maximization, MaximizeRequest
+from unitscope.engine.request import MaximizeRequest
 from unitscope.engine.scheduler import Scheduler
+from unitscope.engine.service import Stats
+from unitscope.engine.ticket import AttributionTicket, Ticket
 from unitscope.errors import Cancelled, QueueFull, ShuttingDown, UnitscopeError
 
 _log = logging.getLogger(__name__)
@@ -38,15 +42,6 @@ class EngineSettings:
     max_active: int = 16
     max_programs: int = 16
     threads: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """A glance at the engine."""
-
-    queue_depth: int
-    active: int
-    programs: int
 
 
 class Observer(Protocol):
@@ -65,33 +60,6 @@ class _NoObserver:
     def compiled(self, seconds: float) -> None: ...
 
 
-class Ticket:
-    """The caller's end of a request."""
-
-    def __init__(self, engine: Engine, job: Job) -> None:
-        self.request_id = job.plan.request_id
-        self._engine = engine
-        self._job = job
-
-    def events(self) -> Iterator[Event]:
-        """Accepted, then Progress, last Maximization; raises the error that ended the request."""
-        return iter(self._job.mailbox)
-
-    def aevents(self) -> AsyncIterator[Event]:
-        """The same for asyncio."""
-        return aiter(self._job.mailbox)
-
-    def result(self) -> Maximization:
-        """Wait for the picture; raises the error that ended the request."""
-        *_, last = self.events()
-        assert isinstance(last, Maximization)
-        return last
-
-    def cancel(self) -> None:
-        """Give the request up: it ends within one step, and `events` raises Cancelled."""
-        self._engine.cancel(self._job)
-
-
 class Engine:
     """Serves requests until closed. All methods may be called from any thread."""
 
@@ -101,9 +69,10 @@ class Engine:
         settings: EngineSettings = EngineSettings(),
         observer: Observer | None = None,
     ) -> None:
-        self.repository = repository
+        self.models = repository
         self._settings = settings
         self._observer = observer or _NoObserver()
+        self._attributor = Attributor(repository)
         self._executor = Executor(threads=settings.threads)
         self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
         self._jobs: set[Job] = set()
@@ -122,35 +91,34 @@ class Engine:
         """
         check(request, self._settings.limits)
         self._check_room()
-        job = Job(resolve(request, self.repository.get(request.model)))
+        job = Job(resolve(request, self.models.get(request.model)))
         with self._changed:
             self._check_room()
             self._jobs.add(job)
             job.mailbox.put(job.plan.accepted())
             self._builder.submit(self._build, job)
-        return Ticket(self, job)
+        given_up = Cancelled("the request was cancelled")
+        return Ticket(job.plan.request_id, job.mailbox, partial(self._leave, job, given_up))
 
-    def cancel(self, job: Job) -> None:
-        """End `job` within one step; nothing happens if it has ended."""
-        self._leave(job, Cancelled("the request was cancelled"))
+    def attribute(self, request: AttributeRequest) -> AttributionTicket:
+        """Take an attribution in, at once; its ticket knows what loading its model raises.
 
-    def stats(self) -> EngineStats:
+        Raises InvalidRequest, QueueFull or ShuttingDown.
+        """
+        return self._attributor.submit(request)
+
+    def stats(self) -> Stats:
         """Requests waiting (or compiling) and running, and programs in memory."""
         with self._changed:
             running = self._scheduler.running
-            return EngineStats(len(self._jobs) - running, running, len(self._programs))
+            return Stats(len(self._jobs) - running, running, len(self._programs))
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._jobs, timeout=drain_seconds)
-            left = list(self._jobs)
-        for job in left:
-            self._leave(job, ShuttingDown("the server shut down before the request was finished"))
-        self._climber.join()
-        self._builder.shutdown()
+        with ThreadPoolExecutor(1) as beside:
+            attributions = beside.submit(self._attributor.close, drain_seconds)
+            self._close(drain_seconds)
+            attributions.result()
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +130,17 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _close(self, drain_seconds: float) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._jobs, timeout=drain_seconds)
+            left = list(self._jobs)
+        for job in left:
+            self._leave(job, ShuttingDown("the server shut down before the request was finished"))
+        self._climber.join()
+        self._builder.shutdown()
 
     def _run(self) -> None:
         while True:

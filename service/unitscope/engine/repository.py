@@ -10,6 +10,7 @@ from pathlib import Path
 from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, load_model
 from unitscope.errors import ModelRejected, NotFound
+from unitscope.graph.layers import Layer
 
 
 @dataclass(slots=True)
@@ -70,3 +71,8 @@ class Repository:
             return self.get(name).info
         except ModelRejected as error:
             return ModelInfo(name=name or self.default_name, error=str(error))
+
+    def layers(self, name: str) -> tuple[ModelInfo, tuple[Layer, ...]]:
+        """A model and its layers; raises NotFound or ModelRejected."""
+        model = self.get(name)
+        return model.info, model.layers

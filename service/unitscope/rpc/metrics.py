@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from unitscope.engine.engine import Engine
+from unitscope.engine.service import Service
 
 _REQUEST_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -50,9 +50,9 @@ class ServerMetrics:
             self._in_flight.labels(method)
             self._request_seconds.labels(method)
 
-    def watch(self, engine: Engine) -> None:
-        """Let every scrape look at `engine`."""
-        self.registry.register(_EngineCollector(engine))
+    def watch(self, service: Service) -> None:
+        """Let every scrape look at `service`."""
+        self.registry.register(_ServiceCollector(service))
 
     def begin(self, method: str) -> None:
         """A request came in."""
@@ -79,16 +79,16 @@ class ServerMetrics:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 
-class _EngineCollector(Collector):
-    """Gauges that are read from the engine when Prometheus asks."""
+class _ServiceCollector(Collector):
+    """Gauges that are read from the service when Prometheus asks."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def collect(self) -> Iterator[Metric]:
         """The gauges of this moment."""
-        stats = self._engine.stats()
-        loaded = self._engine.repository.loaded_count()
+        stats = self._service.stats()
+        loaded = self._service.models.loaded_count()
         yield _gauge("unitscope_queue_depth", "Requests that wait or compile.", stats.queue_depth)
         yield _gauge("unitscope_active_requests", "Requests that take turns.", stats.active)
         yield _gauge("unitscope_programs", "Compiled programs in memory.", stats.programs)

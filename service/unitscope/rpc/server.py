@@ -21,9 +21,9 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
     add_UnitscopeServiceServicer_to_server,
 )
 from unitscope.config import Settings, read_settings
-from unitscope.engine.attributor import Attributor
 from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.repository import Repository
+from unitscope.engine.service import Service
 from unitscope.errors import InvalidRequest
 from unitscope.rpc.interceptor import Interceptor
 from unitscope.rpc.metrics import ServerMetrics
@@ -45,11 +45,10 @@ class Server:
     `grpc_port`, `http_port`: the bound ones, once started. Make it inside the event loop.
     """
 
-    def __init__(self, engine: Engine, metrics: ServerMetrics, settings: Settings) -> None:
+    def __init__(self, service: Service, metrics: ServerMetrics, settings: Settings) -> None:
         self.grpc_port = 0
         self.http_port = 0
-        self._engine = engine
-        self._attributor = Attributor(engine.repository)
+        self._service = service
         self._settings = settings
         self._serving = False
         self._interceptor = Interceptor(SERVICE_NAME, metrics)
@@ -63,7 +62,7 @@ class Server:
             ],
         )
         add_UnitscopeServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
-            Servicer(engine, self._attributor), self._grpc
+            Servicer(service), self._grpc
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -99,17 +98,14 @@ class Server:
             raise InvalidRequest("http_port", http_port, f"a free port of {host}") from None
 
     async def drain(self, *, announce_seconds: float = 0.0) -> None:
-        """Close the doors as the module says; the engine is closed afterwards."""
+        """Close the doors as the module says; the service is closed with them."""
         self._serving = False
         await self._health.enter_graceful_shutdown()
         _log.info("draining: not serving")
         await asyncio.sleep(announce_seconds)
         grace = self._settings.drain_grace_seconds
         stopping = asyncio.create_task(self._grpc.stop(grace + _FLUSH_SECONDS))
-        await asyncio.gather(
-            asyncio.to_thread(self._engine.close, grace),
-            asyncio.to_thread(self._attributor.close, grace),
-        )
+        await asyncio.to_thread(self._service.close, grace)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._interceptor.idle(), _FLUSH_SECONDS)
         await self._grpc.stop(None)
@@ -133,8 +129,8 @@ def serve(settings: Settings | None = None, engine_settings: EngineSettings | No
         asyncio.run(_serve(engine, metrics, settings))
 
 
-async def _serve(engine: Engine, metrics: ServerMetrics, settings: Settings) -> None:
-    server = Server(engine, metrics, settings)
+async def _serve(service: Service, metrics: ServerMetrics, settings: Settings) -> None:
+    server = Server(service, metrics, settings)
     await server.start()
     received = await _first_signal(signal.SIGTERM, signal.SIGINT)
     terminated = received is signal.SIGTERM

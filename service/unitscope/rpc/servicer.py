@@ -13,10 +13,10 @@ import grpc
 
 from unitscope._gen.unitscope.v1 import attribute_pb2, maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceServicer
-from unitscope.engine.attributor import Attributor
-from unitscope.engine.engine import Engine, Ticket
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Maximization, MaximizeRequest, Progress
+from unitscope.engine.service import Service
+from unitscope.engine.ticket import Ticket
 from unitscope.rpc import convert, convert_attribute, convert_model
 from unitscope.rpc.pages import paginate
 
@@ -24,14 +24,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Servicer(UnitscopeServiceServicer):
-    """Answers from an engine and an attributor.
+    """Answers from a service. What can take time runs on a thread beside the event loop."""
 
-    What can take time runs on a thread beside the event loop.
-    """
-
-    def __init__(self, engine: Engine, attributor: Attributor) -> None:
-        self._engine = engine
-        self._attributor = attributor
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def Maximize(
         self, request: maximize_pb2.MaximizeRequest, context: Context
@@ -61,7 +57,7 @@ class Servicer(UnitscopeServiceServicer):
         self, request: attribute_pb2.AttributeRequest, context: Context
     ) -> attribute_pb2.AttributeResponse:
         """Which pixels of a given picture count."""
-        ticket = self._attributor.submit(convert_attribute.from_request(request))
+        ticket = self._service.attribute(convert_attribute.from_request(request))
         try:
             return convert_attribute.to_response(await asyncio.wrap_future(ticket.future))
         finally:
@@ -72,7 +68,7 @@ class Servicer(UnitscopeServiceServicer):
     ) -> model_pb2.ListModelsResponse:
         """A page of the models."""
         page = paginate(
-            self._engine.repository.names(),
+            self._service.models.names(),
             listing="models",
             page_size=request.page_size,
             page_token=request.page_token,
@@ -93,10 +89,10 @@ class Servicer(UnitscopeServiceServicer):
         self, request: model_pb2.ListLayersRequest, context: Context
     ) -> model_pb2.ListLayersResponse:
         """A page of the layers of a model."""
-        model = await asyncio.to_thread(self._engine.repository.get, request.model)
+        info, layers = await asyncio.to_thread(self._service.models.layers, request.model)
         page = paginate(
-            model.layers,
-            listing=f"layers of {model.info.name} {model.info.sha256}",
+            layers,
+            listing=f"layers of {info.name} {info.sha256}",
             page_size=request.page_size,
             page_token=request.page_token,
         )
@@ -105,12 +101,12 @@ class Servicer(UnitscopeServiceServicer):
         )
 
     async def _info(self, name: str) -> ModelInfo:
-        return await asyncio.to_thread(self._engine.repository.info, name)
+        return await asyncio.to_thread(self._service.models.info, name)
 
     @asynccontextmanager
     async def _submitted(self, request: MaximizeRequest) -> AsyncIterator[Ticket]:
         """A ticket that is cancelled when its RPC ends, for whatever reason."""
-        submitting = asyncio.create_task(asyncio.to_thread(self._engine.submit, request))
+        submitting = asyncio.create_task(asyncio.to_thread(self._service.submit, request))
         try:
             ticket = await asyncio.shield(submitting)
         except asyncio.CancelledError:
