@@ -9,20 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
-from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import Attributor
-from unitscope.engine.executor import Executor, Program
+from unitscope.engine.executor import Executor
 from unitscope.engine.job import Job
 from unitscope.engine.limits import Limits, check
 from unitscope.engine.plan import resolve
+from unitscope.engine.programs import Programs
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
 from unitscope.engine.scheduler import Scheduler
@@ -76,7 +75,11 @@ class Engine:
         self._executor = Executor(threads=settings.threads)
         self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
         self._jobs: set[Job] = set()
-        self._programs: OrderedDict[ProgramSpec, Program] = OrderedDict()
+        self._programs = Programs(
+            self._executor,
+            max_programs=settings.max_programs,
+            compiled=self._observer.compiled,
+        )
         self._step_seconds = 0.0
         self._closing = False
         self._changed = threading.Condition()
@@ -186,7 +189,7 @@ class Engine:
             return
         started = time.monotonic()
         try:
-            job.prepare(self._executor, self._program(job.spec))
+            job.prepare(self._executor, self._programs.get(job.spec))
         except Exception as error:  # ends this request, whatever it was, and no other
             self._leave(job, error)
             return
@@ -195,18 +198,6 @@ class Engine:
             if job in self._jobs:
                 self._scheduler.add(job)
                 self._changed.notify_all()
-
-    def _program(self, spec: ProgramSpec) -> Program:
-        """Compiled programs are kept, the least recently used one leaves first."""
-        program = self._programs.pop(spec, None)
-        if program is None:
-            started = time.monotonic()
-            program = self._executor.compile(spec)
-            self._observer.compiled(time.monotonic() - started)
-        self._programs[spec] = program
-        while len(self._programs) > self._settings.max_programs:
-            self._programs.popitem(last=False)
-        return program
 
     def _leave(self, job: Job, error: Exception | None = None) -> None:
         """Let `job` go, once: with its result already in the mailbox, or with an error."""
