@@ -66,14 +66,12 @@ def run(parts: Parts, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(None, {port(k): v for k, v in feed.items()}), strict=True))
 
 
-def first_feed(spec: ProgramSpec, seeds: list[int]) -> dict[str, np.ndarray]:
-    """The inputs of a first step, one row per seed."""
-    feed = {name: np.zeros(spec.parameter_shape, np.float32) for name in spec.state_names}
+def first_feed(spec: ProgramSpec, seed: int = 0) -> dict[str, np.ndarray]:
+    """The inputs of the first step of one row."""
+    feed = {name: np.zeros(spec.row_shape, np.float32) for name in spec.state_names}
     maco = spec.parameterization == "maco"
     start = Start(-np.pi, np.pi, "uniform") if maco else Start(0.0, 0.01)
-    feed["parameters"] = np.stack(
-        [start.draw(seed, spec.parameterization, spec.image) for seed in seeds]
-    )
+    feed["parameters"] = start.draw(seed, spec.parameterization, spec.image)[None]
     rate = OPTIMIZERS[spec.optimizer].learning_rate
     jitters = (Transform("jitter"), Transform("rotate")) if spec.views else ()
     filters = tuple(Transform(name) for name in spec.filters)
@@ -90,11 +88,8 @@ def first_feed(spec: ProgramSpec, seeds: list[int]) -> dict[str, np.ndarray]:
     target = 3.0 if spec.targeted else None
     weights = [weights_of(spec.terms[0])]
     prior = prior_of(spec.image.channels, colors=recipe.colors, spectrum=recipe.spectrum)
-    rows = [
-        fixed_inputs(spec, recipe, prior, weights, target) | step_inputs(spec, recipe, seed, 1)
-        for seed in seeds
-    ]
-    return feed | {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    fixed = fixed_inputs(spec, recipe, prior, weights, target)
+    return feed | fixed | step_inputs(spec, recipe, seed, 1)
 
 
 def weights_of(term: TermSpec) -> np.ndarray:
@@ -107,7 +102,7 @@ def weights_of(term: TermSpec) -> np.ndarray:
 
 
 def climbed(spec: ProgramSpec, steps: int = 30) -> list[float]:
-    feed = first_feed(spec, [0])
+    feed = first_feed(spec)
     session = session_of(build_step(spec))
     activations = []
     for number in range(1, steps + 1):
@@ -161,7 +156,7 @@ VARIANTS: list[dict[str, Any]] = [
 def test_the_step_goes_along_the_gradient(variant: dict[str, Any]) -> None:
     """Plain ascent moves along g: one projection of it against central differences of the score."""
     spec = spec_of(**variant, optimizer="plain_ascent")
-    feed = first_feed(spec, [0])
+    feed = first_feed(spec)
     feed["learning_rate"] = np.ones(1, np.float32)
     if spec.penalties:
         feed["parameters"] = feed["parameters"] * 20
@@ -209,7 +204,7 @@ def penalty(name: str, pixels: np.ndarray) -> float:
 
 def test_a_normalised_step_has_a_root_mean_square_of_one() -> None:
     spec = spec_of(optimizer="gradient_ascent")
-    feed = first_feed(spec, [0]) | {"learning_rate": np.ones(1, np.float32)}
+    feed = first_feed(spec) | {"learning_rate": np.ones(1, np.float32)}
     moved = run(build_step(spec), feed)["next_parameters"] - feed["parameters"]
     np.testing.assert_allclose(np.sqrt(np.mean(moved**2)), 1.0, rtol=1e-3)
 
@@ -229,14 +224,21 @@ def test_a_normalised_step_has_a_root_mean_square_of_one() -> None:
     ids=str,
 )
 def test_rows_do_not_meet(variant: dict[str, Any]) -> None:
-    both, single = spec_of(rows=2, **variant), spec_of(**variant)
-    together = run(build_step(both), first_feed(both, [3, 4]))
-    for row, seed in enumerate([3, 4]):
-        alone = run(build_step(single), first_feed(single, [seed]))
-        for name, value in alone.items():
-            np.testing.assert_allclose(
-                together[name][row], value[0], rtol=1e-3, atol=1e-5, err_msg=name
+    """A row has the bytes it has alone, in whatever company and place."""
+    single = spec_of(**variant)
+    feeds = [first_feed(single, seed) for seed in (3, 4, 5)]
+    model = session_of(build_step(replace(single, rows=3)))
+    fed = {port(name, row): feed[name] for row, feed in enumerate(feeds) for name in feed}
+    names = [output.name for output in model.get_outputs()]
+    together = dict(zip(names, model.run(None, fed), strict=True))
+    for row, feed in enumerate(feeds):
+        alone = run(build_step(single), feed)
+        for name in single.state_names:
+            np.testing.assert_array_equal(
+                together[port(f"next_{name}", row)], alone[f"next_{name}"]
             )
+        for name in ("activation", "gradient_norm"):
+            np.testing.assert_array_equal(together[port(name)][row], alone[name][0])
 
 
 def test_terms_add_up_and_weights_do_not_compound() -> None:
@@ -260,7 +262,7 @@ def test_terms_add_up_and_weights_do_not_compound() -> None:
 
 def test_render_rounds_and_judge_sees_what_the_model_sees() -> None:
     spec = spec_of("logits")
-    feed = first_feed(spec, [0])
+    feed = first_feed(spec)
     shown = {name: feed[name] for name in ("parameters", "colors")}
     picture = run(build_render(spec), shown)["picture"]
     assert picture.dtype == np.uint8 and picture.shape == (1, 3, SIZE, SIZE)

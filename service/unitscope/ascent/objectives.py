@@ -46,25 +46,34 @@ def elements(op: Emitter, activation: Value) -> Value:
     return op.Flatten(activation, axis=1)
 
 
+def dot(op: Emitter, left: Value, right: Value) -> Value:
+    """Σ left · right over each row: `[N, K]`, `[N, K]` → `[N]`.
+
+    A product of matrices: the order in which ReduceSum adds depends on where in memory a row
+    begins, and the bytes of a row must not depend on the rows before it.
+    """
+    return op.Reshape(op.MatMul(op.Unsqueeze(left, [1]), op.Unsqueeze(right, [2])), [-1])
+
+
 def _channel(op: Emitter, activation: Value, weights: Value, layer: Layer) -> Value:
     """Σ weight · mean of the unit's map"""
-    return _dot(op, means(op, activation, layer), weights)
+    return dot(op, means(op, activation, layer), weights)
 
 
 def _neuron(op: Emitter, activation: Value, weights: Value, layer: Layer) -> Value:
     """Σ weight · element"""
-    return _dot(op, elements(op, activation), weights)
+    return dot(op, elements(op, activation), weights)
 
 
 def _layer(op: Emitter, activation: Value, weights: Value, layer: Layer) -> Value:
     """weight · mean a²: whatever the layer sees (Mordvintsev et al. 2015, DeepDream)"""
     flat = elements(op, activation)
-    return _dot(op, op.ReduceMean(op.Mul(flat, flat), [1], keepdims=1), weights)
+    return dot(op, op.ReduceMean(op.Mul(flat, flat), [1], keepdims=1), weights)
 
 
 def _probability(op: Emitter, activation: Value, weights: Value, layer: Layer) -> Value:
     """Σ weight · softmax(means): rises, too, where the other units fall"""
-    return _dot(op, op.Softmax(means(op, activation, layer), axis=1), weights)
+    return dot(op, op.Softmax(means(op, activation, layer), axis=1), weights)
 
 
 def _cosine(op: Emitter, activation: Value, weights: Value, layer: Layer) -> Value:
@@ -83,18 +92,14 @@ def _inversion(op: Emitter, activation: Value, weights: Value, layer: Layer) -> 
     return op.Neg(op.ReduceMean(op.Mul(gap, gap), [1], keepdims=0))
 
 
-def _dot(op: Emitter, scores: Value, weights: Value) -> Value:
-    return op.ReduceSum(op.Mul(scores, weights), [1], keepdims=0)
-
-
 def _dot_cosine(op: Emitter, scores: Value, weights: Value) -> Value:
-    dot = _dot(op, scores, weights)
-    cosine = op.Div(dot, op.Mul(_norm(op, scores), _norm(op, weights)))
-    return op.Mul(dot, op.Max(cosine, _LEAST_COSINE))
+    along = dot(op, scores, weights)
+    cosine = op.Div(along, op.Mul(_norm(op, scores), _norm(op, weights)))
+    return op.Mul(along, op.Max(cosine, _LEAST_COSINE))
 
 
 def _norm(op: Emitter, scores: Value) -> Value:
-    return op.Sqrt(op.Add(_dot(op, scores, scores), _SMALLEST_SQUARE))
+    return op.Sqrt(op.Add(dot(op, scores, scores), _SMALLEST_SQUARE))
 
 
 def _one(_: Layer) -> int:

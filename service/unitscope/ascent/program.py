@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 
 from unitscope.ascent.blur import emit_blur
 from unitscope.ascent.fourier import half_shape
-from unitscope.ascent.objectives import OBJECTIVES, elements, means
+from unitscope.ascent.objectives import OBJECTIVES, dot, elements, means
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.preprocessing import emit_preprocessing
@@ -76,9 +77,9 @@ class ProgramSpec:
         return ("parameters", *(f"moment_{index + 1}" for index in range(count)))
 
     @property
-    def parameter_shape(self) -> tuple[int, ...]:
-        """`[N, *shape]` of the parameters and of each state tensor."""
-        return (self.rows, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
+    def row_shape(self) -> tuple[int, ...]:
+        """`[1, *shape]` of a row's parameters and of each of its state tensors."""
+        return (1, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
 
     @property
     def prior_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -96,14 +97,15 @@ class ProgramSpec:
 
 
 def build_step(spec: ProgramSpec) -> Parts:
-    """One step upwards.
+    """One step upwards of N rows.
 
-    Inputs: the state, and per row the prior (see `prior_shapes`), `weights_i` `[N, K]` of each
-    term, `step` `[N]` from 1, `learning_rate` `[N]`; `target` `[N]` if targeted; `penalty_…` and
-    `constraint_…` `[N]`, the strengths of the regularizers. With V views: `matrices`
-    `[N·V, 2, 3]`, and of the filters `blur` `[N·V, K]`, the kernels, and `noise` `[N·V, C, H, W]`,
-    to be added.
-    Outputs: the next state, `activation` `[N]` before the step and `gradient_norm` `[N]`.
+    Every row has inputs of its own (see `port`), so that requests come and go between steps: the
+    state, the prior (see `prior_shapes`), `weights_i` `[1, K]` of each term, `step` `[1]` from 1,
+    `learning_rate` `[1]`; `target` `[1]` if targeted; `penalty_…` and `constraint_…` `[1]`, the
+    strengths of the regularizers. With V views: `matrices` `[V, 2, 3]`, and of the filters `blur`
+    `[V, K]`, the kernels, and `noise` `[V, C, H, W]`, to be added.
+    Outputs: the next state of every row, `activation` `[N]` before the step and `gradient_norm`
+    `[N]`.
     """
     op, state = _begin(spec)
     parameters, step = state[0], _per_row(op, spec, "step")
@@ -121,12 +123,10 @@ def build_step(spec: ProgramSpec) -> Parts:
     moved = op.Add(parameters, op.Mul(_per_row(op, spec, "learning_rate"), direction))
     for name in spec.constraints:
         moved = CONSTRAINTS[name](op, moved, gradient, _per_row(op, spec, f"constraint_{name}"))
+    moved_on = zip((moved, *moments), spec.state_names, strict=True)
     return op.graph.to_parts(
         [
-            *(
-                _named(op, value, f"next_{name}")
-                for value, name in zip((moved, *moments), spec.state_names, strict=True)
-            ),
+            *(row for value, name in moved_on for row in _apart(op, spec, value, f"next_{name}")),
             _named(op, activation, "activation"),
             _named(op, op.Reshape(norm, [spec.rows]), "gradient_norm"),
         ]
@@ -181,15 +181,28 @@ def build_reference(spec: ProgramSpec, term: TermSpec) -> Parts:
 def _begin(spec: ProgramSpec, count: int | None = None) -> tuple[Emitter, list[Value]]:
     """An emitter, and the first `count` of the state's inputs."""
     op = emitter_for(spec.subject.model)
-    names, shape = spec.state_names[:count], spec.parameter_shape
-    return op, [op.graph.add_input(port(name), np.float32, shape) for name in names]
+    return op, [_rows(op, spec, name, spec.row_shape) for name in spec.state_names[:count]]
+
+
+def _rows(
+    op: Emitter, spec: ProgramSpec, name: str, shape: Sequence[int], dtype: DTypeLike = np.float32
+) -> Value:
+    """An input of `shape` for every row, one below the other."""
+    rows = [op.graph.add_input(port(name, row), dtype, shape) for row in range(spec.rows)]
+    return op.Concat(*rows, axis=0) if len(rows) > 1 else rows[0]
+
+
+def _apart(op: Emitter, spec: ProgramSpec, value: Value, name: str) -> list[Value]:
+    """An output for every row of `value`."""
+    if spec.rows == 1:
+        return [_named(op, value, name)]
+    sizes = op.const([1] * spec.rows, np.int64)
+    rows = op.emit("Split", [value, sizes], {"axis": 0}, outputs=spec.rows)
+    return [_named(op, one, name, row) for row, one in enumerate(rows)]
 
 
 def _image(op: Emitter, spec: ProgramSpec, parameters: Value) -> Value:
-    prior = {
-        name: op.graph.add_input(port(name), np.float32, (spec.rows, *shape))
-        for name, shape in spec.prior_shapes.items()
-    }
+    prior = {name: _rows(op, spec, name, (1, *shape)) for name, shape in spec.prior_shapes.items()}
     return PARAMETERIZATIONS[spec.parameterization].emit(op, parameters, prior, spec.image)
 
 
@@ -197,22 +210,22 @@ def _seen(op: Emitter, spec: ProgramSpec, image: Value) -> Value:
     """The views `[N·V, C, height, width]` that the model is shown."""
     if not spec.views:
         return image
-    count, size = spec.rows * spec.views, spec.seen_px
-    matrices = op.graph.add_input(port("matrices"), np.float32, (count, 2, 3))
+    size = spec.seen_px
+    matrices = _rows(op, spec, "matrices", (spec.views, 2, 3))
     seen = emit_view(op, _per_view(op, image, spec.views), matrices, *size)
     if "blur" in spec.filters:
         length = 2 * blur_reach(min(size)) + 1
-        kernels = op.graph.add_input(port("blur"), np.float32, (count, length))
+        kernels = _rows(op, spec, "blur", (spec.views, length))
         seen = emit_blur(op, seen, kernels)
     if "noise" in spec.filters:
-        shape = (count, spec.image.channels, *size)
-        seen = op.Add(seen, op.graph.add_input(port("noise"), np.float32, shape))
+        shape = (spec.views, spec.image.channels, *size)
+        seen = op.Add(seen, _rows(op, spec, "noise", shape))
     return seen
 
 
 def _whole(op: Emitter, spec: ProgramSpec) -> Value:
     """The input `picture` as it is, fitted to the model's size."""
-    picture = op.graph.add_input(port("picture"), np.uint8, (spec.rows, *spec.image.shape))
+    picture = _rows(op, spec, "picture", (1, *spec.image.shape), np.uint8)
     image = op.Div(op.Cast(picture, to=onnx.TensorProto.FLOAT), 255.0)
     if spec.seen_px == (spec.image.height_px, spec.image.width_px):
         return image
@@ -237,8 +250,7 @@ def _activation(op: Emitter, spec: ProgramSpec, tensors: Tensors, *, views: int)
     values = []
     for index, term in enumerate(spec.terms):
         objective = OBJECTIVES[term.objective]
-        shape = (spec.rows, objective.size(term.layer))
-        weights = op.graph.add_input(port(f"weights_{index}"), np.float32, shape)
+        weights = _rows(op, spec, f"weights_{index}", (1, objective.size(term.layer)))
         activation = _tensor(op, tensors, term.layer.tensor, spec.rows * views)
         values.append(objective.emit(op, activation, _per_view(op, weights, views), term.layer))
     total = values[0]
@@ -260,25 +272,23 @@ def _score(op: Emitter, spec: ProgramSpec, activation: Value, image: Value) -> V
     """What the gradient climbs: the activation, or how near it is to the target; less penalties."""
     score = activation
     if spec.targeted:
-        gap = op.Sub(score, op.graph.add_input(port("target"), np.float32, (spec.rows,)))
+        gap = op.Sub(score, _rows(op, spec, "target", (1,)))
         score = op.Neg(op.Mul(gap, gap))
     centred = op.Sub(image, 0.5)
     for name in spec.penalties:
-        strength = op.graph.add_input(port(f"penalty_{name}"), np.float32, (spec.rows,))
+        strength = _rows(op, spec, f"penalty_{name}", (1,))
         score = op.Sub(score, op.Mul(strength, PENALTIES[name](op, centred)))
     return score
 
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:
-    """An input `[N]`, shaped to multiply the parameters."""
-    rank = len(spec.parameter_shape)
-    return op.Reshape(
-        op.graph.add_input(port(name), np.float32, (spec.rows,)), [spec.rows, *[1] * (rank - 1)]
-    )
+    """An input of one number a row, shaped to multiply the parameters."""
+    return op.Reshape(_rows(op, spec, name, (1,)), [-1, *[1] * (len(spec.row_shape) - 1)])
 
 
 def _row_norm(op: Emitter, gradient: Value) -> Value:
-    return op.Sqrt(op.ReduceSum(op.Mul(gradient, gradient), _row_axes(gradient), keepdims=1))
+    flat = op.Flatten(gradient, axis=1)
+    return op.Reshape(op.Sqrt(dot(op, flat, flat)), [-1, *[1] * (gradient.rank - 1)])
 
 
 def _unit_rms(op: Emitter, gradient: Value, norm: Value) -> Value:
@@ -298,6 +308,6 @@ def _row_axes(value: Value) -> Sequence[int]:
     return list(range(1, value.rank))
 
 
-def _named(op: Emitter, value: Value, name: str) -> Value:
-    (output,) = op.emit("Identity", [value], outputs=[port(name)])
+def _named(op: Emitter, value: Value, name: str, row: int = 0) -> Value:
+    (output,) = op.emit("Identity", [value], outputs=[port(name, row)])
     return output

@@ -23,9 +23,9 @@ from unitscope.graph.rebatch import Shapes
 from unitscope.graph.tensors import Tensors
 
 
-def port(name: str) -> str:
+def port(name: str, row: int = 0) -> str:
     """The name of a program's input or output; no tensor of a model is called so."""
-    return f"unitscope/{name}"
+    return f"unitscope/{name}/{row}" if row else f"unitscope/{name}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

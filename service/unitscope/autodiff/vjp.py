@@ -30,6 +30,8 @@ def differentiate(
     arriving: dict[Value, list[Value]] = defaultdict(list)
     arriving[output].append(cotangent)
     for node in reversed(nodes):
+        if wrt in node.outputs:
+            break
         dys = tuple(
             _total(op, arriving.pop(y, [])) if y and y in active else None for y in node.outputs
         )

@@ -86,7 +86,7 @@ class Ascent:
         self, program: Program, parameters: np.ndarray, fixed: Mapping[str, np.ndarray]
     ) -> None:
         spec, device = program.spec, _device(program.step)
-        shape = spec.parameter_shape
+        shape = spec.row_shape
         begun = [parameters.reshape(shape)]  # each has memory of its own: it is not copied
         begun += [np.zeros(shape, np.float32) for _ in spec.state_names[1:]]
         self.current = [ort.OrtValue.ortvalue_from_numpy(tensor, device) for tensor in begun]
