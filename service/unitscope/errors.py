@@ -54,6 +54,17 @@ class ModelRejected(UnitscopeError):
         self.operator = operator
 
 
+class ModelUnloaded(UnitscopeError):
+    """A model that was unloaded on purpose, and not loaded again."""
+
+    reason = "MODEL_UNLOADED"
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(f"version {version} of model {name!r} was unloaded; load it to use it")
+        self.name = name
+        self.version = version
+
+
 class DeadGradient(UnitscopeError):
     """The gradient of the unit with respect to the image is exactly zero and stays so."""
 

@@ -29,10 +29,10 @@ class GatedRepository(Repository):
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
 
-    def get(self, name: str = "") -> LoadedModel:
+    def get(self, name: str = "", version: str = "") -> LoadedModel:
         self.entered.release()
         assert self.gate.wait(60)
-        return super().get(name)
+        return super().get(name, version)
 
 
 @pytest.fixture

@@ -343,10 +343,10 @@ class GatedRepository(Repository):
         self.entered = threading.Event()
         self.gate = threading.Event()
 
-    def get(self, name: str = "") -> LoadedModel:
+    def get(self, name: str = "", version: str = "") -> LoadedModel:
         self.entered.set()
         self.gate.wait(60)
-        return super().get(name)
+        return super().get(name, version)
 
 
 def test_a_caller_that_leaves_while_the_model_loads_is_not_forgotten(model_directory: Path) -> None:

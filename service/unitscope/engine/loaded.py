@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from unitscope.ascent.subject import Subject
 from unitscope.engine.request import Preprocessing
 from unitscope.errors import ModelRejected, NotFound
 from unitscope.graph.layers import Layer, find_layer
 
+ModelState = Literal["not_loaded", "ready", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """What the catalogue says of one version of a model; fields are those of `ModelInfo`."""
+
+    version: str
+    state: ModelState
+    sha256: str = ""
+    error: str = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What the catalogue says of a model. `error` tells why a file cannot be served, else "".
+    """What the catalogue says of a model; all fields but `versions` are of `version`.
 
+    `version`: a number. `state`: "not_loaded" until the first request for it, which loads it;
+    only then the fields after it are known. `error`: why the files cannot be used, else ""; a
+    model that is "ready" all the same is served as it was before they changed. `versions`: all
+    that can be asked for, the latest first.
     `batchable`: pictures can share a run; else each has its own, since the file was exported for
     one and says so in places that could not be widened. `resizable`: it takes pictures of any size.
     """
 
     name: str
+    version: str = "1"
+    state: ModelState = "not_loaded"
+    versions: tuple[ModelVersion, ...] = ()
     title: str = ""
     license: str = ""
     source: str = ""
@@ -47,6 +67,10 @@ class LoadedModel:
     layers: tuple[Layer, ...]
     labels: tuple[str, ...]
     after_logits: frozenset[str]
+
+    def same_as(self, other: LoadedModel) -> bool:
+        """Whether both have the same file, card and labels."""
+        return (self.subject, self.info, self.labels) == (other.subject, other.info, other.labels)
 
     def find_layer(self, name: str = "") -> Layer:
         """The layer called `name` (tensor or friendly name; "" = logits).

@@ -20,13 +20,15 @@ from unitscope.ascent.subject import (
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import refusals
 from unitscope.engine.executor import Session
+from unitscope.engine.layout import ModelFiles, files_at
 from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.request import Preprocessing
+from unitscope.engine.triton_config import InputConfig
 from unitscope.errors import ModelRejected
 from unitscope.graph.card import Card, infer_card, load_card
 from unitscope.graph.inputs import declared_shape, declared_type, image_input
-from unitscope.graph.ir import downstream
-from unitscope.graph.labels import labels_beside, labels_in
+from unitscope.graph.ir import Shape, downstream
+from unitscope.graph.labels import labels_among, labels_in
 from unitscope.graph.layers import Layer, catalogue, find_layer
 from unitscope.graph.logits import find_logits
 from unitscope.graph.lower import emitter_for
@@ -36,26 +38,42 @@ from unitscope.graph.normalization import find_normalization
 DEFAULT_MODEL = "squeezenet1_1"
 
 
-def load_model(path: Path) -> LoadedModel:
-    """Load, lower and catalogue the model at `path`, and see which layers can be climbed.
+def load_model(source: Path | ModelFiles) -> LoadedModel:
+    """Load, lower and catalogue the model at `source`, and see which layers can be climbed.
 
     Raises ModelRejected, naming node and operator, if the scores cannot be computed or no layer
-    has a gradient.
+    has a gradient, or if its files changed meanwhile: then what was read may belong to two models.
     """
-    model = load(path)
-    subject = subject_of(digest(path), model, _card(path, model))
+    files = source if isinstance(source, ModelFiles) else files_at(source)
+    before = files.stamp()
+    model = _load(files)
+    if files.stamp() != before:
+        raise ModelRejected(f"the files of {files.name!r} changed while they were read")
+    return model
+
+
+def _load(files: ModelFiles) -> LoadedModel:
+    if files.problem:
+        raise ModelRejected(files.problem)
+    content, directory = _content(files.path), files.path.parent
+    model = load(content, directory)
+    sha256 = digest(content, directory)
+    subject = subject_of(sha256, model, _card(files, sha256, model))
     found = _analyse(subject)
     count = find_layer(found.layers, found.logits).unit_count
     card = subject.card
     if card.labels and len(card.labels) != count:
         raise ModelRejected(
-            f"the card of {path.stem!r} has {len(card.labels)} labels for {count} classes"
+            f"the card of {files.name!r} has {len(card.labels)} labels for {count} classes"
         )
     noted = labels_in(model.metadata)
-    labels = card.labels or (noted if len(noted) == count else labels_beside(path, count))
+    labels = card.labels or (
+        noted if len(noted) == count else labels_among(files.label_files(), count)
+    )
     info = ModelInfo(
-        name=path.stem,
-        title=card.title or path.stem,
+        name=files.name,
+        version=files.version,
+        title=card.title or files.name,
         license=card.license,
         source=card.source,
         sha256=subject.sha256,
@@ -161,20 +179,47 @@ def _channel_axis(subject: Subject) -> int:
     return len(subject.input_shape) if subject.card.layout == "NHWC" else 1
 
 
-def _card(path: Path, model: Model) -> Card:
-    """The card beside the model, or an inferred one.
+def _content(path: Path) -> bytes:
+    """Read once, so that the digest is that of what was loaded."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelRejected(f"cannot read the model: {error}") from error
+
+
+def _card(files: ModelFiles, sha256: str, model: Model) -> Card:
+    """The card of the model, or one inferred from its graph and from Triton's configuration.
 
     A copy of the embedded model without a card of its own has the embedded card.
     """
-    beside = path.with_suffix(".toml")
-    if beside.is_file():
-        return load_card(beside)
+    card = files.card()
+    if card is not None:
+        return load_card(card)
     embedded = embedded_model()
-    if digest(path) == digest(embedded):
+    if sha256 == digest(embedded):
         return load_card(embedded.with_suffix(".toml"))
     declared = image_input(model)
+    said = _said_of(files, declared.name)
     return infer_card(
-        declared_shape(declared), _declared_classes(model), span=_span(model, declared)
+        _filled(declared_shape(declared), said.dims),
+        _declared_classes(model),
+        layout=said.layout,
+        span=_span(model, declared),
+    )
+
+
+def _said_of(files: ModelFiles, name: str) -> InputConfig:
+    """What Triton's configuration says of an input, if anything."""
+    inputs = () if files.config is None else files.config.inputs
+    return next((said for said in inputs if said.name == name), InputConfig(name, ()))
+
+
+def _filled(shape: Shape, dims: tuple[int, ...]) -> Shape:
+    """`shape`, with sizes from `dims`, those of its last axes, where it leaves them open."""
+    known = (-1,) * (len(shape) - len(dims)) + dims[-len(shape) :]
+    return tuple(
+        dim if isinstance(size, str) and dim > 0 else size
+        for size, dim in zip(shape, known, strict=True)
     )
 
 

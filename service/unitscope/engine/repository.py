@@ -1,78 +1,261 @@
-"""The models at hand: the embedded default and those of a directory."""
+"""The models at hand: the embedded default and those of a directory, with their versions."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unitscope.engine.loaded import LoadedModel, ModelInfo
+from unitscope.engine.layout import ModelFiles, Stamp, files_at, scan
+from unitscope.engine.loaded import LoadedModel, ModelInfo, ModelState, ModelVersion
 from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, load_model
-from unitscope.errors import ModelRejected, NotFound
+from unitscope.errors import ModelRejected, ModelUnloaded, NotFound
 from unitscope.graph.layers import Layer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Entry:
-    """A file and what came of loading it; `lock` lets one thread load while others serve."""
+class _Version:
+    """The files of a version and what came of loading them.
 
-    path: Path
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    `seen`: of the files that were loaded or refused last. A model outlives files that are refused.
+    `lock` lets one thread load while others are given the model that is there.
+    """
+
+    files: ModelFiles
+    unloaded: bool = False
     model: LoadedModel | None = None
     refusal: ModelRejected | None = None
+    seen: Stamp | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def load(self) -> LoadedModel:
+    def get(self) -> LoadedModel:
+        """The model, loaded if need be; raises ModelRejected or ModelUnloaded."""
+        model = self.model
+        if model is not None:
+            return model
         with self.lock:
-            if self.model is None and self.refusal is None:
-                try:
-                    self.model = load_model(self.path)
-                except ModelRejected as error:
-                    self.refusal = error
-            if self.model is None:
-                raise copy(self.refusal) from self.refusal  # type: ignore[misc]  # one is set
-            return self.model
+            if self.unloaded:
+                raise ModelUnloaded(self.files.name, self.files.version)
+            return self.model or self._load()
+
+    def load(self) -> None:
+        """Have what the files hold now; raises ModelRejected and keeps the model that was there."""
+        with self.lock:
+            self.unloaded = False
+            self._load()
+
+    def follow(self, files: ModelFiles, *, wanted: bool) -> None:
+        """Take over what the directory shows, and load it if it is `wanted` or had been loaded."""
+        with self.lock:
+            self.files = files
+            if not self.unloaded and (wanted or self.seen is not None):
+                with contextlib.suppress(ModelRejected):  # the catalogue says it
+                    self._load()
+
+    def unload(self) -> None:
+        """Let the model go, and give it to nobody until it is loaded again."""
+        with self.lock:
+            self._release()
+            self.unloaded = True
+
+    def release(self) -> None:
+        """Let the model go until somebody asks for it."""
+        with self.lock:
+            self._release()
+
+    def info(self) -> ModelInfo:
+        """What the catalogue says of it."""
+        files, model, refusal = self.files, self.model, self.refusal
+        error = str(refusal) if refusal else "it was unloaded" if self.unloaded else files.problem
+        if model is not None:
+            return replace(model.info, state="ready", error=error)
+        state: ModelState = "unavailable" if error else "not_loaded"
+        return ModelInfo(name=files.name, version=files.version, state=state, error=error)
+
+    def _load(self) -> LoadedModel:
+        stamp = self.files.stamp()
+        if stamp != self.seen:
+            self._read()
+            self.seen = stamp
+        if self.refusal is not None:
+            raise copy(self.refusal) from self.refusal
+        assert self.model is not None  # one of the two came of it
+        return self.model
+
+    def _read(self) -> None:
+        try:
+            model = load_model(self.files)
+        except ModelRejected as error:
+            self.refusal = error
+            _log.warning("%s, version %s: %s", self.files.name, self.files.version, error)
+        else:
+            self.refusal = None
+            if self.model is None or not model.same_as(self.model):
+                self.model = model
+
+    def _release(self) -> None:
+        self.model = self.refusal = self.seen = None
+
+
+_Versions = Mapping[str, _Version]
+"""By number, the latest first."""
 
 
 class Repository:
-    """Models by name, loaded when first asked for and kept. Safe to use from several threads."""
+    """Models by name, loaded when first asked for and kept. Safe to use from several threads.
+
+    Of a model with versions, a request that names none has the latest that can be used.
+    """
 
     def __init__(self, directory: Path | None = None) -> None:
         self.default_name = DEFAULT_MODEL
-        self._entries = {DEFAULT_MODEL: _Entry(embedded_model())}
-        if directory is not None:
-            if not directory.is_dir():
-                raise NotFound("model directory", str(directory), [])
-            self._entries |= {path.stem: _Entry(path) for path in sorted(directory.glob("*.onnx"))}
+        self._directory = directory
+        self._added: dict[str, tuple[ModelFiles, ...]] = {}
+        self._models: dict[str, _Versions] = {}  # replaced as a whole: readers need no lock
+        self._changing = threading.Lock()
+        self.refresh()
 
     def names(self) -> tuple[str, ...]:
         """All names, the default model first."""
-        return tuple(self._entries)
+        return tuple(self._models)
+
+    def catalogue(self) -> tuple[ModelInfo, ...]:
+        """All models, the default first, as far as they are known: nothing is loaded for it."""
+        return tuple(_describe(name, versions) for name, versions in self._models.items())
 
     def loaded_count(self) -> int:
-        """How many models are in memory."""
-        return sum(entry.model is not None for entry in list(self._entries.values()))
+        """How many versions of models are in memory."""
+        return sum(
+            version.model is not None
+            for versions in self._models.values()
+            for version in versions.values()
+        )
 
     def add(self, path: Path) -> LoadedModel:
-        """Add the file at `path` under its stem, in place of one of that name, and load it."""
-        self._entries[path.stem] = _Entry(path)
-        return self.get(path.stem)
+        """Add the file at `path` under its name, in place of a model of that name, and load it."""
+        files = files_at(path)
+        with self._changing:
+            self._added[files.name] = (files,)
+            self._publish({**self._models, files.name: {files.version: _Version(files)}})
+        return self.get(files.name)
 
-    def get(self, name: str = "") -> LoadedModel:
-        """The model called `name` ("" = default); raises NotFound or ModelRejected."""
-        name = name or self.default_name
-        if name not in self._entries:
-            raise NotFound("model", name, self._entries)
-        return self._entries[name].load()
+    def get(self, name: str = "", version: str = "") -> LoadedModel:
+        """A model ("" = default, the latest version that can be used).
 
-    def info(self, name: str) -> ModelInfo:
+        Raises NotFound, ModelRejected or ModelUnloaded.
+        """
+        versions = self._versions(name)
+        if version:
+            return _find(name, versions, version).get()
+        refusals = []
+        for candidate in versions.values():
+            try:
+                return candidate.get()
+            except (ModelRejected, ModelUnloaded) as error:
+                refusals.append(error)
+        raise refusals[0]
+
+    def info(self, name: str, version: str = "") -> ModelInfo:
         """What is known of a model; a broken file is described, not raised."""
-        try:
-            return self.get(name).info
-        except ModelRejected as error:
-            return ModelInfo(name=name or self.default_name, error=str(error))
+        with contextlib.suppress(ModelRejected, ModelUnloaded):
+            self.get(name, version)
+        return _describe(name or self.default_name, self._versions(name), version)
 
-    def layers(self, name: str) -> tuple[ModelInfo, tuple[Layer, ...]]:
-        """A model and its layers; raises NotFound or ModelRejected."""
-        model = self.get(name)
+    def layers(self, name: str, version: str = "") -> tuple[ModelInfo, tuple[Layer, ...]]:
+        """A model and its layers; raises NotFound, ModelRejected or ModelUnloaded."""
+        model = self.get(name, version)
         return model.info, model.layers
+
+    def load(self, name: str, version: str = "") -> ModelInfo:
+        """Load a model, or load it anew if its files changed; `version` "" = the latest there is.
+
+        Where that fails, what was loaded before is served on. Raises NotFound or ModelRejected.
+        """
+        name = name or self.default_name
+        with self._changing:
+            if (found := self._found().get(name)) is not None:
+                self._publish({**self._models, name: self._followed(name, found)})
+            versions = self._versions(name)
+            for other in versions.values() if not version else ():
+                other.unloaded = False
+            chosen = _find(name, versions, version or next(iter(versions)))
+            chosen.load()
+        return _describe(name, versions, chosen.files.version)
+
+    def unload(self, name: str, version: str = "") -> None:
+        """Serve a model no more, until it is loaded again; `version` "" = all of them.
+
+        Requests that run are finished; the memory is free when the last of them is. Raises
+        NotFound.
+        """
+        versions = self._versions(name)
+        for unloaded in [_find(name, versions, version)] if version else versions.values():
+            unloaded.unload()
+
+    def refresh(self) -> None:
+        """Look for models that came, changed or went, and load anew what had been loaded."""
+        with self._changing:
+            found = self._found()
+            self._publish({name: self._followed(name, files) for name, files in found.items()})
+
+    def _found(self) -> dict[str, tuple[ModelFiles, ...]]:
+        """The files of all models as they are now."""
+        embedded = {self.default_name: (files_at(embedded_model()),)}
+        listed = {} if self._directory is None else scan(self._directory)
+        return embedded | listed | self._added
+
+    def _followed(self, name: str, found: tuple[ModelFiles, ...]) -> _Versions:
+        """The versions of a model whose files were `found`; those it has, while none is better.
+
+        A new version of a model that is in use is loaded before anybody is given it; then the older
+        ones leave the memory until they are asked for by number.
+        """
+        known = self._models.get(name, {})
+        in_use = [version for version in known.values() if version.model is not None]
+        unloaded = bool(known) and all(version.unloaded for version in known.values())
+        versions = {
+            files.version: known.get(files.version) or _Version(files, unloaded) for files in found
+        }
+        for files in found:
+            versions[files.version].follow(files, wanted=bool(in_use) and files is found[0])
+        if found and versions[found[0].version].model and found[0].version not in known:
+            for older in in_use:
+                older.release()
+        if in_use and not any(version.model for version in versions.values()):
+            versions |= {version.files.version: version for version in in_use}
+        return dict(sorted(versions.items(), key=lambda item: -int(item[0])))
+
+    def _publish(self, models: dict[str, _Versions]) -> None:
+        """Let everybody see `models`, the default first, the others by name."""
+        order = sorted(models, key=lambda name: (name != self.default_name, name))
+        self._models = {name: models[name] for name in order}
+
+    def _versions(self, name: str) -> _Versions:
+        models, name = self._models, name or self.default_name
+        if name not in models:
+            raise NotFound("model", name, models)
+        return models[name]
+
+
+def _find(name: str, versions: _Versions, version: str) -> _Version:
+    if version not in versions:
+        raise NotFound(f"version of model {name!r}", version, versions)
+    return versions[version]
+
+
+def _describe(name: str, versions: _Versions, version: str = "") -> ModelInfo:
+    """What the catalogue says; `version` "" = the one a request gets that names none."""
+    infos = [known.info() for known in versions.values()]
+    states = tuple(
+        ModelVersion(version=info.version, state=info.state, sha256=info.sha256, error=info.error)
+        for info in infos
+    )
+    likeliest = sorted(infos, key=lambda info: info.state == "unavailable")
+    chosen = _find(name, versions, version).info() if version else likeliest[0]
+    return replace(chosen, versions=states)

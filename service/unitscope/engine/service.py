@@ -22,19 +22,38 @@ class Stats:
 
 
 class Models(Protocol):
-    """The models at hand. Methods may take as long as loading a model does."""
+    """The models at hand. All but the first two methods may take as long as loading a model does.
 
-    def names(self) -> tuple[str, ...]:
-        """All names, the default model first."""
+    `name`: "" = the default model. `version`: "" = the latest that can be used.
+    """
+
+    def catalogue(self) -> tuple[ModelInfo, ...]:
+        """All models, the default first, as far as they are known: nothing is loaded for it."""
 
     def loaded_count(self) -> int:
-        """How many models are in memory."""
+        """How many versions of models are in memory."""
 
-    def info(self, name: str) -> ModelInfo:
+    def info(self, name: str, version: str = "") -> ModelInfo:
         """What is known of a model; a broken file is described, not raised. Raises NotFound."""
 
-    def layers(self, name: str) -> tuple[ModelInfo, tuple[Layer, ...]]:
-        """A model and its layers; raises NotFound or ModelRejected."""
+    def layers(self, name: str, version: str = "") -> tuple[ModelInfo, tuple[Layer, ...]]:
+        """A model and its layers; raises NotFound, ModelRejected or ModelUnloaded."""
+
+    def load(self, name: str, version: str = "") -> ModelInfo:
+        """Load a model, or load it anew if its files changed; `version` "" = the latest there is.
+
+        Where that fails, what was loaded before is served on. Raises NotFound or ModelRejected.
+        """
+
+    def unload(self, name: str, version: str = "") -> None:
+        """Serve a model no more, until it is loaded again; `version` "" = all of them.
+
+        Requests that run are finished; the memory is free when the last of them is. Raises
+        NotFound.
+        """
+
+    def refresh(self) -> None:
+        """Look for models that came, changed or went, and load anew what had been loaded."""
 
 
 class Service(Protocol):

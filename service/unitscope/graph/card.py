@@ -122,15 +122,18 @@ def load_card(path: Path) -> Card:
         raise ModelRejected(f"the card {path.name} is incomplete: [input] {error}") from error
 
 
-def infer_card(shape: Shape, class_count: int, *, span: float | None = None) -> Card:
+def infer_card(
+    shape: Shape, class_count: int, *, layout: str = "", span: float | None = None
+) -> Card:
     """Guess the card of a model from its input `shape` (with batch) and number of classes.
 
-    `span`: the largest value of a picture, for a model that normalizes by itself. Else three
+    `layout`: "" where it is to be guessed, too. `span`: the largest value of a picture, for a model
+    that normalizes by itself. Else three
     channels and 1000 classes mean ImageNet as torchvision normalizes it; anything else is taken as
     a picture in 0..1. A row of numbers is taken as a square picture where it can be one. The
     result is marked `inferred`.
     """
-    layout, channels, height, width = _picture_of(shape)
+    layout, channels, height, width = _picture_of(shape, layout)
     imagenet = channels == 3 and class_count == 1000 and span is None
     return Card(
         layout=layout,
@@ -144,7 +147,7 @@ def infer_card(shape: Shape, class_count: int, *, span: float | None = None) -> 
     )
 
 
-def _picture_of(shape: Shape) -> tuple[str, int, int, int]:
+def _picture_of(shape: Shape, layout: str) -> tuple[str, int, int, int]:
     """Layout, channels, height and width of the picture behind an input of `shape`."""
     if len(shape) == 2 and isinstance(shape[1], int):
         return "NCHW", *_square(shape[1])
@@ -154,7 +157,8 @@ def _picture_of(shape: Shape) -> tuple[str, int, int, int]:
         raise ModelRejected(
             f"the input has shape {list(shape)}, expected a batch of images [N, C, H, W]"
         )
-    last = shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+    guess = "NHWC" if shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4) else "NCHW"
+    last = (layout or guess) == "NHWC"
     channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
     if not isinstance(channels, int):
         raise ModelRejected("the number of channels is open: state it in a card beside the model")

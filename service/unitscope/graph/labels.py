@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ def labels_in(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def labels_beside(path: Path, count: int) -> tuple[str, ...]:
-    """The `count` lines of ``name.labels.txt`` or ``labels.txt`` beside ``name.onnx``, or none."""
-    for file in (path.with_suffix(".labels.txt"), path.with_name("labels.txt")):
+def labels_among(files: Iterable[Path], count: int) -> tuple[str, ...]:
+    """The lines of the first of `files` that has `count` of them, or none."""
+    for file in files:
         if file.is_file():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             if len(lines) == count:

@@ -70,14 +70,16 @@ class Model:
         )
 
 
-def load(source: ModelSource) -> Model:
+def load(source: ModelSource, directory: Path | None = None) -> Model:
     """The model in `source`: a path, the file's bytes, or a loaded model.
 
-    Weights never pass through one message, so their sum may exceed protobuf's 2 GiB. Raises
-    ModelRejected if `source` is not a valid ONNX model, if its external data would be read from
-    outside the model's own directory, or if an operator's old form cannot be brought up to date.
+    `directory`: where the weights of a file given as bytes lie, if not in it. Weights never pass
+    through one message, so their sum may exceed protobuf's 2 GiB. Raises ModelRejected if `source`
+    is not a valid ONNX model, if its external data would be read from outside the model's own
+    directory, or if an operator's old form cannot be brought up to date.
     """
-    directory = Path(source).parent if isinstance(source, str | os.PathLike) else None
+    if isinstance(source, str | os.PathLike):
+        directory = Path(source).parent
     proto = _parse(source)
     _lift_constants(proto.graph)
     _take_in(_inner_tensors(proto), directory)
@@ -97,21 +99,24 @@ def load(source: ModelSource) -> Model:
     return Model(proto.graph, opset_of(proto), weights, metadata)
 
 
-def digest(source: ModelSource) -> str:
+def digest(source: ModelSource, directory: Path | None = None) -> str:
     """SHA-256 in hex of a file's bytes, followed by those of its weights in other files.
 
-    For a model in memory, that of the serialised message. A file comes here after `load` took it.
+    For a model in memory, that of the serialised message. A file comes here after `load` took it;
+    `directory` as there.
     """
     if isinstance(source, onnx.ModelProto):
         return hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    path = Path(source)
-    hashed = hashlib.sha256(path.read_bytes())
-    proto = _parse(path)
+    if not isinstance(source, bytes):
+        directory = Path(source).parent
+        source = Path(source).read_bytes()
+    hashed = hashlib.sha256(source)
+    if directory is None:
+        return hashed.hexdigest()
+    proto = _parse(source)
     tensors = [*proto.graph.initializer, *_inner_tensors(proto)]
     for location, offset, length in sorted({_place(t) for t in tensors if uses_external_data(t)}):
-        with (path.parent / location).open("rb") as file:
+        with (directory / location).open("rb") as file:
             file.seek(offset)
             while block := file.read(min(length, 1 << 24)):
                 hashed.update(block)

@@ -68,14 +68,13 @@ class Servicer(UnitscopeServiceServicer):
     ) -> model_pb2.ListModelsResponse:
         """A page of the models."""
         page = paginate(
-            self._service.models.names(),
+            self._service.models.catalogue(),
             listing="models",
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        infos = [await self._info(name) for name in page.items]
         return model_pb2.ListModelsResponse(
-            models=map(convert_model.to_model, infos), next_page_token=page.next_page_token
+            models=map(convert_model.to_model, page.items), next_page_token=page.next_page_token
         )
 
     async def GetModel(

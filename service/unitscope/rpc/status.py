@@ -22,6 +22,7 @@ from unitscope.errors import (
     DeadGradient,
     InvalidRequest,
     ModelRejected,
+    ModelUnloaded,
     NotFinite,
     NotFound,
     QueueFull,
@@ -82,6 +83,10 @@ def _rejected_node(error: ModelRejected, request: Message | None) -> Any:
     return _precondition(error.reason, error.node, str(error))
 
 
+def _unloaded_model(error: ModelUnloaded, request: Message | None) -> Any:
+    return _precondition(error.reason, error.name, str(error))
+
+
 def _no_ascent(error: DeadGradient | NotFinite, request: Message | None) -> Any:
     return _precondition(error.reason, "", str(error))
 
@@ -118,6 +123,11 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
         grpc.StatusCode.FAILED_PRECONDITION,
         {"node": str, "operator": str},
         _rejected_node,
+    ),
+    ModelUnloaded: _Row(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        {"name": str, "version": str},
+        _unloaded_model,
     ),
     DeadGradient: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_no_ascent),
     NotFinite: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_no_ascent),
