@@ -46,6 +46,7 @@ def attribute(
     assert preprocessing is not None
     return Attribution(
         model=model.info.name,
+        model_version=model.info.version,
         model_sha256=model.info.sha256,
         layer=layer.name,
         tensor=layer.tensor,

@@ -19,7 +19,8 @@ class AttributeRequest:
     """A picture, a unit, and how to say what the one has to do with the other.
 
     `image`: an encoded PNG, JPEG or WebP. `unit`: channel or feature index, or the label of a
-    class. `model`: name in the repository, "" for the default. `layer`: tensor name or friendly
+    class. `model`: name in the repository, "" for the default; `model_version`: a number, "" for
+    the latest that can be used. `layer`: tensor name or friendly
     name, "" for the logits. `position`: (x, y) in the layer's map, or (token, 0), of one neuron;
     None for the whole channel. `method`: one of `ascent.attribution.METHODS`; the fields after it
     are those of `ascent.attribution.Options`, None for the method's own.
@@ -28,6 +29,7 @@ class AttributeRequest:
     image: bytes = field(repr=False)
     unit: int | str
     model: str = ""
+    model_version: str = ""
     layer: str = ""
     position: tuple[int, int] | None = None
     method: str = "integrated_gradients"
@@ -80,6 +82,7 @@ class Attribution:
     """
 
     model: str
+    model_version: str
     model_sha256: str
     layer: str
     tensor: str

@@ -76,7 +76,7 @@ class Attributor:
             return
         started = time.monotonic()
         try:
-            model = self._repository.get(request.model)
+            model = self._repository.get(request.model, request.model_version)
             outcome = attribute(request, model, partial(self._tickets.__contains__, ticket))
         except Exception as error:  # ends this request, whatever it was, and no other
             self._leave(ticket, error)

@@ -94,7 +94,7 @@ class Engine:
         """
         check(request, self._settings.limits)
         self._check_room()
-        job = Job(resolve(request, self.models.get(request.model)))
+        job = Job(resolve(request, self.models.get(request.model, request.model_version)))
         with self._changed:
             self._check_room()
             self._jobs.add(job)

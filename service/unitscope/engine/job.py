@@ -235,6 +235,7 @@ class Job:
         assert info.preprocessing is not None
         return Metrics(
             model=info.name,
+            model_version=info.version,
             model_sha256=info.sha256,
             layer=plan.layer.name,
             tensor=plan.layer.tensor,

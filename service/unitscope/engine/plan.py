@@ -85,6 +85,7 @@ class Plan:
         return Accepted(
             request_id=self.request_id,
             model=self.model.info.name,
+            model_version=self.model.info.version,
             tensor=self.layer.tensor,
             unit=self.unit,
             label=self.label,

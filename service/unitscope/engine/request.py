@@ -48,15 +48,17 @@ class MaximizeRequest(Term):
     """What to climb and how; every field is replayable.
 
     It is the first term itself; `terms` are added to it. `model`: name in the repository, "" for
-    the default model. `target`: bring the activation to this number, not to the highest, and stop
-    there. `seed`: of all that is random. `image_size_px`: shorter side of the picture; None for
-    the model's input size. `start_image`: an encoded image to begin with. `natural_images`:
-    encoded images that the unit is compared on, and that colours and a spectrum can be computed
-    from. `preset`: the name of a recipe; the fields from `steps` on replace its own unless they are
-    None (see `ascent.presets.Recipe`).
+    the default model. `model_version`: a number; "" for the latest that can be used. `target`:
+    bring the activation to this number, not to the highest, and stop there. `seed`: of all that is
+    random. `image_size_px`: shorter side of the picture; None for the model's input size.
+    `start_image`: an encoded image to begin with. `natural_images`: encoded images that the unit is
+    compared on, and that colours and a spectrum can be computed from. `preset`: the name of a
+    recipe; the fields from `steps` on replace its own unless they are None (see
+    `ascent.presets.Recipe`).
     """
 
     model: str = ""
+    model_version: str = ""
     terms: tuple[Term, ...] = ()
     target: float | None = None
     seed: int = 0
@@ -107,6 +109,7 @@ class Accepted:
     steps: int
     image_width_px: int
     image_height_px: int
+    model_version: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,7 @@ class Metrics(Assessment):
     """
 
     model: str
+    model_version: str
     model_sha256: str
     layer: str
     tensor: str

@@ -62,6 +62,7 @@ def from_request(message: pb.MaximizeRequest) -> MaximizeRequest:
     return MaximizeRequest(
         unit=_unit(message),
         model=message.model,
+        model_version=message.model_version,
         layer=message.layer,
         request_id=_checked_uuid(message.request_id),
         terms=tuple(map(_from_term, message.terms)),
@@ -73,7 +74,7 @@ def from_request(message: pb.MaximizeRequest) -> MaximizeRequest:
 def to_request(request: MaximizeRequest) -> pb.MaximizeRequest:
     """The message of a request; raises InvalidRequest for a value its field cannot hold."""
     message = pb.MaximizeRequest()
-    for name in ("model", "layer", "steps", "request_id"):
+    for name in ("model", "model_version", "layer", "steps", "request_id"):
         _fill(message, name, getattr(request, name))
     _fill_unit(message, request.unit)
     for term in request.terms:

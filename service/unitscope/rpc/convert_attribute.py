@@ -31,7 +31,7 @@ def to_request(request: AttributeRequest) -> pb.AttributeRequest:
     """The message of a request; raises InvalidRequest for a value its field cannot hold."""
     message = pb.AttributeRequest()
     fill(message, "label" if isinstance(request.unit, str) else "unit", request.unit)
-    for name in ("model", "layer", "image", "method", *_OPTIONS):
+    for name in ("model", "model_version", "layer", "image", "method", *_OPTIONS):
         fill(message, name, getattr(request, name))
     if request.position is not None:
         try:

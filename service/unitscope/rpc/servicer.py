@@ -13,7 +13,6 @@ import grpc
 
 from unitscope._gen.unitscope.v1 import attribute_pb2, maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceServicer
-from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Maximization, MaximizeRequest, Progress
 from unitscope.engine.service import Service
 from unitscope.engine.ticket import Ticket
@@ -81,14 +80,18 @@ class Servicer(UnitscopeServiceServicer):
         self, request: model_pb2.GetModelRequest, context: Context
     ) -> model_pb2.GetModelResponse:
         """One model."""
-        info = await self._info(request.model)
+        info = await asyncio.to_thread(
+            self._service.models.info, request.model, request.model_version
+        )
         return model_pb2.GetModelResponse(model=convert_model.to_model(info))
 
     async def ListLayers(
         self, request: model_pb2.ListLayersRequest, context: Context
     ) -> model_pb2.ListLayersResponse:
         """A page of the layers of a model."""
-        info, layers = await asyncio.to_thread(self._service.models.layers, request.model)
+        info, layers = await asyncio.to_thread(
+            self._service.models.layers, request.model, request.model_version
+        )
         page = paginate(
             layers,
             listing=f"layers of {info.name} {info.sha256}",
@@ -99,8 +102,21 @@ class Servicer(UnitscopeServiceServicer):
             layers=map(convert_model.to_layer, page.items), next_page_token=page.next_page_token
         )
 
-    async def _info(self, name: str) -> ModelInfo:
-        return await asyncio.to_thread(self._service.models.info, name)
+    async def LoadModel(
+        self, request: model_pb2.LoadModelRequest, context: Context
+    ) -> model_pb2.LoadModelResponse:
+        """A model, loaded."""
+        info = await asyncio.to_thread(
+            self._service.models.load, request.model, request.model_version
+        )
+        return model_pb2.LoadModelResponse(model=convert_model.to_model(info))
+
+    async def UnloadModel(
+        self, request: model_pb2.UnloadModelRequest, context: Context
+    ) -> model_pb2.UnloadModelResponse:
+        """Nothing, once no request is given the model any more."""
+        await asyncio.to_thread(self._service.models.unload, request.model, request.model_version)
+        return model_pb2.UnloadModelResponse()
 
     @asynccontextmanager
     async def _submitted(self, request: MaximizeRequest) -> AsyncIterator[Ticket]:

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttributeRequest(_message.Message):
-    __slots__ = ("model", "layer", "unit", "label", "position", "image", "method", "samples", "noise", "seed", "baseline")
+    __slots__ = ("model", "layer", "unit", "label", "position", "image", "method", "samples", "noise", "seed", "baseline", "model_version")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class AttributeRequest(_message.Message):
     NOISE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     BASELINE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     model: str
     layer: str
     unit: int
@@ -35,10 +36,11 @@ class AttributeRequest(_message.Message):
     noise: float
     seed: int
     baseline: float
-    def __init__(self, model: _Optional[str] = ..., layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., position: _Optional[_Union[_maximize_pb2.Position, _Mapping]] = ..., image: _Optional[bytes] = ..., method: _Optional[str] = ..., samples: _Optional[int] = ..., noise: _Optional[float] = ..., seed: _Optional[int] = ..., baseline: _Optional[float] = ...) -> None: ...
+    model_version: str
+    def __init__(self, model: _Optional[str] = ..., layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., position: _Optional[_Union[_maximize_pb2.Position, _Mapping]] = ..., image: _Optional[bytes] = ..., method: _Optional[str] = ..., samples: _Optional[int] = ..., noise: _Optional[float] = ..., seed: _Optional[int] = ..., baseline: _Optional[float] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class AttributeResponse(_message.Message):
-    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "label", "method", "samples", "noise", "seed", "baseline", "activation", "completeness", "top_classes", "values_npy", "heat_map", "overlay", "width_px", "height_px", "running", "preprocessing")
+    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "label", "method", "samples", "noise", "seed", "baseline", "activation", "completeness", "top_classes", "values_npy", "heat_map", "overlay", "width_px", "height_px", "running", "preprocessing", "model_version")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +62,7 @@ class AttributeResponse(_message.Message):
     HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     PREPROCESSING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: str
     layer: str
@@ -81,7 +84,8 @@ class AttributeResponse(_message.Message):
     height_px: int
     running: _duration_pb2.Duration
     preprocessing: _model_pb2.Preprocessing
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., method: _Optional[str] = ..., samples: _Optional[int] = ..., noise: _Optional[float] = ..., seed: _Optional[int] = ..., baseline: _Optional[float] = ..., activation: _Optional[float] = ..., completeness: _Optional[_Union[Completeness, _Mapping]] = ..., top_classes: _Optional[_Iterable[_Union[_maximize_pb2.ClassScore, _Mapping]]] = ..., values_npy: _Optional[bytes] = ..., heat_map: _Optional[bytes] = ..., overlay: _Optional[bytes] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ...) -> None: ...
+    model_version: str
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., method: _Optional[str] = ..., samples: _Optional[int] = ..., noise: _Optional[float] = ..., seed: _Optional[int] = ..., baseline: _Optional[float] = ..., activation: _Optional[float] = ..., completeness: _Optional[_Union[Completeness, _Mapping]] = ..., top_classes: _Optional[_Iterable[_Union[_maximize_pb2.ClassScore, _Mapping]]] = ..., values_npy: _Optional[bytes] = ..., heat_map: _Optional[bytes] = ..., overlay: _Optional[bytes] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class Completeness(_message.Message):
     __slots__ = ("baseline_activation", "gap", "relative_gap")

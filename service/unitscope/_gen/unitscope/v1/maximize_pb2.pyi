@@ -36,7 +36,7 @@ GRADIENT_STATUS_REDIRECTED: GradientStatus
 GRADIENT_STATUS_SATURATED: GradientStatus
 
 class MaximizeRequest(_message.Message):
-    __slots__ = ("model", "layer", "unit", "label", "steps", "options", "request_id", "terms")
+    __slots__ = ("model", "layer", "unit", "label", "steps", "options", "request_id", "terms", "model_version")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class MaximizeRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     model: str
     layer: str
     unit: int
@@ -53,7 +54,8 @@ class MaximizeRequest(_message.Message):
     options: MaximizeOptions
     request_id: str
     terms: _containers.RepeatedCompositeFieldContainer[Term]
-    def __init__(self, model: _Optional[str] = ..., layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., steps: _Optional[int] = ..., options: _Optional[_Union[MaximizeOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+    model_version: str
+    def __init__(self, model: _Optional[str] = ..., layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., steps: _Optional[int] = ..., options: _Optional[_Union[MaximizeOptions, _Mapping]] = ..., request_id: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class Term(_message.Message):
     __slots__ = ("layer", "unit", "label", "position", "direction", "reference", "objective", "weight")
@@ -190,7 +192,7 @@ class Image(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring", "calibration")
+    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring", "calibration", "model_version")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +225,7 @@ class Metrics(_message.Message):
     DOUBTS_FIELD_NUMBER: _ClassVar[int]
     MEASURING_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: str
     layer: str
@@ -255,7 +258,8 @@ class Metrics(_message.Message):
     doubts: _containers.RepeatedScalarFieldContainer[str]
     measuring: _duration_pb2.Duration
     calibration: Calibration
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    model_version: str
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("percentile", "ratio", "exemplars")
@@ -314,7 +318,7 @@ class StreamMaximizeResponse(_message.Message):
     def __init__(self, accepted: _Optional[_Union[Accepted, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[MaximizeResponse, _Mapping]] = ...) -> None: ...
 
 class Accepted(_message.Message):
-    __slots__ = ("request_id", "model", "tensor", "unit", "label", "steps", "image_width_px", "image_height_px")
+    __slots__ = ("request_id", "model", "tensor", "unit", "label", "steps", "image_width_px", "image_height_px", "model_version")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
@@ -323,6 +327,7 @@ class Accepted(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
     IMAGE_HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     tensor: str
@@ -331,7 +336,8 @@ class Accepted(_message.Message):
     steps: int
     image_width_px: int
     image_height_px: int
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., steps: _Optional[int] = ..., image_width_px: _Optional[int] = ..., image_height_px: _Optional[int] = ...) -> None: ...
+    model_version: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., steps: _Optional[int] = ..., image_width_px: _Optional[int] = ..., image_height_px: _Optional[int] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("step", "steps", "activation", "gradient_norm", "preview")

@@ -24,29 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18unitscope/v1/model.proto\x12\x0cunitscope.v1\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.unitscope.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.unitscope.v1.Model\"I\n\x11ListLayersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x12ListLayersResponse\x12#\n\x06layers\x18\x01 \x03(\x0b\x32\x13.unitscope.v1.Layer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\x12\x15\n\rlogits_tensor\x18\x07 \x01(\t\x12\x32\n\rpreprocessing\x18\x08 \x01(\x0b\x32\x1b.unitscope.v1.Preprocessing\x12\x13\n\x0blayer_count\x18\t \x01(\x05\x12\x14\n\x0clabels_known\x18\n \x01(\x08\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x12\x11\n\tbatchable\x18\x0c \x01(\x08\x12\x11\n\tresizable\x18\r \x01(\x08\"\x9e\x01\n\rPreprocessing\x12\x0e\n\x06layout\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\t\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\x0c\n\x04mean\x18\x07 \x03(\x01\x12\x0b\n\x03std\x18\x08 \x03(\x01\x12\x10\n\x08inferred\x18\t \x01(\x08\"\xa4\x01\n\x05Layer\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\x05\x12\x12\n\nunit_count\x18\x05 \x01(\x05\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x11\n\tunit_axis\x18\x07 \x01(\x05\x12\x16\n\x0epre_activation\x18\x08 \x01(\t\x12\x0f\n\x07refusal\x18\t \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18unitscope/v1/model.proto\x12\x0cunitscope.v1\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.unitscope.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.unitscope.v1.Model\"`\n\x11ListLayersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"R\n\x12ListLayersResponse\x12#\n\x06layers\x18\x01 \x03(\x0b\x32\x13.unitscope.v1.Layer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.unitscope.v1.Model\":\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"\xfd\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\x12\x15\n\rlogits_tensor\x18\x07 \x01(\t\x12\x32\n\rpreprocessing\x18\x08 \x01(\x0b\x32\x1b.unitscope.v1.Preprocessing\x12\x13\n\x0blayer_count\x18\t \x01(\x05\x12\x14\n\x0clabels_known\x18\n \x01(\x08\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x12\x11\n\tbatchable\x18\x0c \x01(\x08\x12\x11\n\tresizable\x18\r \x01(\x08\x12\'\n\x05state\x18\x0e \x01(\x0e\x32\x18.unitscope.v1.ModelState\x12\x0f\n\x07version\x18\x0f \x01(\t\x12,\n\x08versions\x18\x10 \x03(\x0b\x32\x1a.unitscope.v1.ModelVersion\"g\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.unitscope.v1.ModelState\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\x9e\x01\n\rPreprocessing\x12\x0e\n\x06layout\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\t\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\x0c\n\x04mean\x18\x07 \x03(\x01\x12\x0b\n\x03std\x18\x08 \x03(\x01\x12\x10\n\x08inferred\x18\t \x01(\x08\"\xa4\x01\n\x05Layer\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\x05\x12\x12\n\nunit_count\x18\x05 \x01(\x05\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x11\n\tunit_axis\x18\x07 \x01(\x05\x12\x16\n\x0epre_activation\x18\x08 \x01(\t\x12\x0f\n\x07refusal\x18\t \x01(\t*y\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_STATE_NOT_LOADED\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unitscope.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELSTATE']._serialized_start=1496
+  _globals['_MODELSTATE']._serialized_end=1617
   _globals['_LISTMODELSREQUEST']._serialized_start=42
   _globals['_LISTMODELSREQUEST']._serialized_end=100
   _globals['_LISTMODELSRESPONSE']._serialized_start=102
   _globals['_LISTMODELSRESPONSE']._serialized_end=184
   _globals['_GETMODELREQUEST']._serialized_start=186
-  _globals['_GETMODELREQUEST']._serialized_end=218
-  _globals['_GETMODELRESPONSE']._serialized_start=220
-  _globals['_GETMODELRESPONSE']._serialized_end=274
-  _globals['_LISTLAYERSREQUEST']._serialized_start=276
-  _globals['_LISTLAYERSREQUEST']._serialized_end=349
-  _globals['_LISTLAYERSRESPONSE']._serialized_start=351
-  _globals['_LISTLAYERSRESPONSE']._serialized_end=433
-  _globals['_MODEL']._serialized_start=436
-  _globals['_MODEL']._serialized_end=713
-  _globals['_PREPROCESSING']._serialized_start=716
-  _globals['_PREPROCESSING']._serialized_end=874
-  _globals['_LAYER']._serialized_start=877
-  _globals['_LAYER']._serialized_end=1041
+  _globals['_GETMODELREQUEST']._serialized_end=241
+  _globals['_GETMODELRESPONSE']._serialized_start=243
+  _globals['_GETMODELRESPONSE']._serialized_end=297
+  _globals['_LISTLAYERSREQUEST']._serialized_start=299
+  _globals['_LISTLAYERSREQUEST']._serialized_end=395
+  _globals['_LISTLAYERSRESPONSE']._serialized_start=397
+  _globals['_LISTLAYERSRESPONSE']._serialized_end=479
+  _globals['_LOADMODELREQUEST']._serialized_start=481
+  _globals['_LOADMODELREQUEST']._serialized_end=537
+  _globals['_LOADMODELRESPONSE']._serialized_start=539
+  _globals['_LOADMODELRESPONSE']._serialized_end=594
+  _globals['_UNLOADMODELREQUEST']._serialized_start=596
+  _globals['_UNLOADMODELREQUEST']._serialized_end=654
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=656
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=677
+  _globals['_MODEL']._serialized_start=680
+  _globals['_MODEL']._serialized_end=1061
+  _globals['_MODELVERSION']._serialized_start=1063
+  _globals['_MODELVERSION']._serialized_end=1166
+  _globals['_PREPROCESSING']._serialized_start=1169
+  _globals['_PREPROCESSING']._serialized_end=1327
+  _globals['_LAYER']._serialized_start=1330
+  _globals['_LAYER']._serialized_end=1494
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from unitscope._gen.unitscope.v1 import maximize_pb2 as unitscope_dot_v1_dot_max
 from unitscope._gen.unitscope.v1 import model_pb2 as unitscope_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$unitscope/v1/unitscope_service.proto\x12\x0cunitscope.v1\x1a\x1cunitscope/v1/attribute.proto\x1a\x1bunitscope/v1/maximize.proto\x1a\x18unitscope/v1/model.proto2\xf7\x03\n\x10UnitscopeService\x12I\n\x08Maximize\x12\x1d.unitscope.v1.MaximizeRequest\x1a\x1e.unitscope.v1.MaximizeResponse\x12]\n\x0eStreamMaximize\x12#.unitscope.v1.StreamMaximizeRequest\x1a$.unitscope.v1.StreamMaximizeResponse0\x01\x12L\n\tAttribute\x12\x1e.unitscope.v1.AttributeRequest\x1a\x1f.unitscope.v1.AttributeResponse\x12O\n\nListModels\x12\x1f.unitscope.v1.ListModelsRequest\x1a .unitscope.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.unitscope.v1.GetModelRequest\x1a\x1e.unitscope.v1.GetModelResponse\x12O\n\nListLayers\x12\x1f.unitscope.v1.ListLayersRequest\x1a .unitscope.v1.ListLayersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$unitscope/v1/unitscope_service.proto\x12\x0cunitscope.v1\x1a\x1cunitscope/v1/attribute.proto\x1a\x1bunitscope/v1/maximize.proto\x1a\x18unitscope/v1/model.proto2\x99\x05\n\x10UnitscopeService\x12I\n\x08Maximize\x12\x1d.unitscope.v1.MaximizeRequest\x1a\x1e.unitscope.v1.MaximizeResponse\x12]\n\x0eStreamMaximize\x12#.unitscope.v1.StreamMaximizeRequest\x1a$.unitscope.v1.StreamMaximizeResponse0\x01\x12L\n\tAttribute\x12\x1e.unitscope.v1.AttributeRequest\x1a\x1f.unitscope.v1.AttributeResponse\x12O\n\nListModels\x12\x1f.unitscope.v1.ListModelsRequest\x1a .unitscope.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.unitscope.v1.GetModelRequest\x1a\x1e.unitscope.v1.GetModelResponse\x12O\n\nListLayers\x12\x1f.unitscope.v1.ListLayersRequest\x1a .unitscope.v1.ListLayersResponse\x12L\n\tLoadModel\x12\x1e.unitscope.v1.LoadModelRequest\x1a\x1f.unitscope.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .unitscope.v1.UnloadModelRequest\x1a!.unitscope.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unitscope.v1.unitscope_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_UNITSCOPESERVICE']._serialized_start=140
-  _globals['_UNITSCOPESERVICE']._serialized_end=643
+  _globals['_UNITSCOPESERVICE']._serialized_end=805
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,16 @@ class UnitscopeServiceStub(object):
                 request_serializer=unitscope_dot_v1_dot_model__pb2.ListLayersRequest.SerializeToString,
                 response_deserializer=unitscope_dot_v1_dot_model__pb2.ListLayersResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/unitscope.v1.UnitscopeService/LoadModel',
+                request_serializer=unitscope_dot_v1_dot_model__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=unitscope_dot_v1_dot_model__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/unitscope.v1.UnitscopeService/UnloadModel',
+                request_serializer=unitscope_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=unitscope_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class UnitscopeServiceServicer(object):
@@ -116,18 +126,17 @@ class UnitscopeServiceServicer(object):
     def ListModels(self, request, context):
         """Lists the models of the server: the default model first, then by name.
 
-        A file that could not be loaded is listed too; `Model.error` says why. Errors:
-        INVALID_ARGUMENT (page_size or page_token).
+        It answers at once with what is known and loads nothing: `Model.state` tells models in memory
+        from those that are not. Errors: INVALID_ARGUMENT (page_size or page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Tells about one model.
+        """Tells about one model, and loads it for that.
 
-        A file that could not be loaded is answered like in ListModels, with `Model.error` set.
-        Errors: NOT_FOUND.
+        Of files that cannot be used it tells why, in `Model.error`. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +147,28 @@ class UnitscopeServiceServicer(object):
 
         Errors: INVALID_ARGUMENT (page_size or page_token), NOT_FOUND (model), FAILED_PRECONDITION
         (the model is not usable).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Loads a model before anybody asks for it, brings an unloaded one back, or takes over files that
+        changed or came since the server started.
+
+        Requests are served meanwhile, as before. If the files cannot be used, a version that was loaded
+        is served on, and `Model.error` says so. Errors: NOT_FOUND, FAILED_PRECONDITION (the files
+        cannot be used).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Serves a model no more, until LoadModel.
+
+        It answers at once. Requests that run are finished, and the memory is free when the last of them
+        is; later ones end with FAILED_PRECONDITION. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +206,16 @@ def add_UnitscopeServiceServicer_to_server(servicer, server):
                     servicer.ListLayers,
                     request_deserializer=unitscope_dot_v1_dot_model__pb2.ListLayersRequest.FromString,
                     response_serializer=unitscope_dot_v1_dot_model__pb2.ListLayersResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=unitscope_dot_v1_dot_model__pb2.LoadModelRequest.FromString,
+                    response_serializer=unitscope_dot_v1_dot_model__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=unitscope_dot_v1_dot_model__pb2.UnloadModelRequest.FromString,
+                    response_serializer=unitscope_dot_v1_dot_model__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -340,6 +381,60 @@ class UnitscopeService(object):
             '/unitscope.v1.UnitscopeService/ListLayers',
             unitscope_dot_v1_dot_model__pb2.ListLayersRequest.SerializeToString,
             unitscope_dot_v1_dot_model__pb2.ListLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unitscope.v1.UnitscopeService/LoadModel',
+            unitscope_dot_v1_dot_model__pb2.LoadModelRequest.SerializeToString,
+            unitscope_dot_v1_dot_model__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unitscope.v1.UnitscopeService/UnloadModel',
+            unitscope_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
+            unitscope_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
