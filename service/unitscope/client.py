@@ -95,14 +95,25 @@ class Client:
         pages = self._pages(self._service.ListModels, model_pb2.ListModelsRequest())
         return tuple(from_model(model) for page in pages for model in page.models)
 
-    def model(self, name: str = "") -> ModelInfo:
-        """One model; "" for the default."""
-        request = model_pb2.GetModelRequest(model=name)
+    def model(self, name: str = "", version: str = "") -> ModelInfo:
+        """One model ("" for the default) in the latest version, or the one that is named."""
+        request = model_pb2.GetModelRequest(model=name, model_version=version)
         return from_model(self._call(self._service.GetModel, request).model)
 
-    def layers(self, model: str = "") -> tuple[Layer, ...]:
-        """All layers of a model; "" for the default."""
-        pages = self._pages(self._service.ListLayers, model_pb2.ListLayersRequest(model=model))
+    def load_model(self, name: str = "", version: str = "") -> ModelInfo:
+        """Have the server load a model, or load it anew if its files changed."""
+        request = model_pb2.LoadModelRequest(model=name, model_version=version)
+        return from_model(self._call(self._service.LoadModel, request).model)
+
+    def unload_model(self, name: str = "", version: str = "") -> None:
+        """Have the server serve a model no more: one version, or all of them."""
+        request = model_pb2.UnloadModelRequest(model=name, model_version=version)
+        self._call(self._service.UnloadModel, request)
+
+    def layers(self, model: str = "", version: str = "") -> tuple[Layer, ...]:
+        """All layers of a model ("" for the default)."""
+        request = model_pb2.ListLayersRequest(model=model, model_version=version)
+        pages = self._pages(self._service.ListLayers, request)
         return tuple(from_layer(layer) for page in pages for layer in page.layers)
 
     def health(self) -> str:
@@ -187,14 +198,25 @@ class AsyncClient:
         pages = self._pages(self._service.ListModels, model_pb2.ListModelsRequest())
         return tuple([from_model(model) async for page in pages for model in page.models])
 
-    async def model(self, name: str = "") -> ModelInfo:
-        """One model; "" for the default."""
-        request = model_pb2.GetModelRequest(model=name)
+    async def model(self, name: str = "", version: str = "") -> ModelInfo:
+        """One model ("" for the default) in the latest version, or the one that is named."""
+        request = model_pb2.GetModelRequest(model=name, model_version=version)
         return from_model((await self._call(self._service.GetModel, request)).model)
 
-    async def layers(self, model: str = "") -> tuple[Layer, ...]:
-        """All layers of a model; "" for the default."""
-        pages = self._pages(self._service.ListLayers, model_pb2.ListLayersRequest(model=model))
+    async def load_model(self, name: str = "", version: str = "") -> ModelInfo:
+        """Have the server load a model, or load it anew if its files changed."""
+        request = model_pb2.LoadModelRequest(model=name, model_version=version)
+        return from_model((await self._call(self._service.LoadModel, request)).model)
+
+    async def unload_model(self, name: str = "", version: str = "") -> None:
+        """Have the server serve a model no more: one version, or all of them."""
+        request = model_pb2.UnloadModelRequest(model=name, model_version=version)
+        await self._call(self._service.UnloadModel, request)
+
+    async def layers(self, model: str = "", version: str = "") -> tuple[Layer, ...]:
+        """All layers of a model ("" for the default)."""
+        request = model_pb2.ListLayersRequest(model=model, model_version=version)
+        pages = self._pages(self._service.ListLayers, request)
         return tuple([from_layer(layer) async for page in pages for layer in page.layers])
 
     async def health(self) -> str:

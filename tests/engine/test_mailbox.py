@@ -11,7 +11,7 @@ from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.request import Accepted, Event, Progress
 from unitscope.errors import Cancelled
 
-ACCEPTED = Accepted("id", "model", "tensor", 0, "", 9, 8, 8)
+ACCEPTED = Accepted("id", "model", "1", "tensor", 0, "", 9, 8, 8)
 
 
 def progress(step: int, preview: bytes | None = None) -> Progress:

@@ -103,13 +103,13 @@ class Accepted:
 
     request_id: str
     model: str
+    model_version: str
     tensor: str
     unit: int | None
     label: str
     steps: int
     image_width_px: int
     image_height_px: int
-    model_version: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
