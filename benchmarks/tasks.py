@@ -48,7 +48,7 @@ def step_task(model: LoadedModel) -> Task:
     ascent = Ascent(program, parameters, fixed_inputs(spec, plan.recipe, plan.prior, weights, None))
 
     def step() -> object:
-        return executor.step(program, ascent, step_inputs(spec, plan.recipe, seed=0, step=1))
+        return executor.step(program, [ascent], [step_inputs(spec, plan.recipe, seed=0, step=1)])
 
     return step
 

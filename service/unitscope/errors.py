@@ -6,8 +6,10 @@ list, the known choices. It knows no transport: ``rpc/status.py`` maps each kind
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Collection
+from typing import Any
 
 
 class UnitscopeError(Exception):
@@ -15,6 +17,10 @@ class UnitscopeError(Exception):
 
     reason = "INTERNAL"
     """Stable UPPER_SNAKE identifier, for programs."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled with its message as it was written, not written anew from parts."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class InvalidRequest(UnitscopeError):
@@ -88,6 +94,29 @@ class QueueFull(UnitscopeError):
         )
         self.waiting = waiting
         self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(UnitscopeError):
+    """The time that the caller gave is over, or too short for what it asked."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class WorkerDied(UnitscopeError):
+    """The process that a model runs in died of a request, or of the model itself."""
+
+    reason = "WORKER_DIED"
+
+    def __init__(self, model: str, what: str, retry_after_seconds: float) -> None:
+        super().__init__(f"{what}; retry in {retry_after_seconds:.1f} s")
+        self.model = model
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OutOfMemory(UnitscopeError):
+    """A request takes more memory than the process of its model may have."""
+
+    reason = "OUT_OF_MEMORY"
 
 
 class Cancelled(UnitscopeError):

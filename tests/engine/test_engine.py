@@ -169,7 +169,7 @@ def test_an_error_in_one_request_hurts_no_other(engine: Engine) -> None:
 
 
 def test_cancelling_frees_the_place_and_hurts_nobody(repository: Repository) -> None:
-    with Engine(repository, EngineSettings(max_active=1, max_queue=1)) as engine:
+    with Engine(repository, EngineSettings(max_active=1, max_requests=2)) as engine:
         long = engine.submit(request(steps=4096))
         events = long.events()
         assert isinstance(next(events), Accepted) and isinstance(next(events), Progress)
@@ -182,7 +182,7 @@ def test_cancelling_frees_the_place_and_hurts_nobody(repository: Repository) -> 
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(repository: Repository) -> None:
-    with Engine(repository, EngineSettings(max_active=1, max_queue=1)) as engine:
+    with Engine(repository, EngineSettings(max_active=1, max_requests=2)) as engine:
         tickets = [engine.submit(request(steps=4096)) for _ in range(2)]
         with pytest.raises(QueueFull) as caught:
             engine.submit(request())
@@ -233,8 +233,8 @@ def test_the_observer_is_told_of_every_step(repository: Repository) -> None:
             self.steps: list[float] = []
             self.programs: list[float] = []
 
-        def step(self, seconds: float) -> None:
-            self.steps.append(seconds)
+        def step(self, seconds: float, rows: int) -> None:
+            self.steps += [seconds / rows] * rows
 
         def compiled(self, seconds: float) -> None:
             self.programs.append(seconds)

@@ -1,6 +1,8 @@
-"""The scheduler: nobody is lost, nobody is starved, nobody exceeds the places."""
+"""The scheduler: nobody is lost, nobody is starved, clients share the time."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,19 +11,97 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from unitscope.engine.scheduler import Scheduler
 
 
+def turns(scheduler: Scheduler[str], count: int, cost: float = 1.0) -> list[str]:
+    """Who has the next turns, one each."""
+    found = []
+    for _ in range(count):
+        row = scheduler.schedule()
+        assert row is not None
+        scheduler.charge([row], cost)
+        found.append(row)
+    return found
+
+
 def test_rows_take_turns_in_order_of_arrival() -> None:
     scheduler: Scheduler[str] = Scheduler(max_active=2)
     for row in "abc":
         scheduler.add(row)
-    assert [scheduler.schedule() for _ in range(4)] == ["a", "b", "a", "b"]
-    assert (scheduler.running, scheduler.waiting) == (2, 1)
+    assert turns(scheduler, 4) == ["a", "b", "a", "b"]
+    assert (scheduler.running, len(scheduler)) == (2, 3)
     assert scheduler.remove("a")
-    assert [scheduler.schedule() for _ in range(4)] == ["b", "c", "b", "c"]
+    assert Counter(turns(scheduler, 6))["c"] >= 2
     assert not scheduler.remove("a")
 
 
 def test_nothing_to_do_is_none() -> None:
     assert Scheduler[str](max_active=2).schedule() is None
+
+
+def test_a_request_that_comes_late_starts_within_two_turns() -> None:
+    scheduler: Scheduler[str] = Scheduler(max_active=16)
+    scheduler.add("long")
+    turns(scheduler, 1000)
+    scheduler.add("short")
+    assert "short" in turns(scheduler, 2)
+    scheduler.add("other's", client="other")
+    assert "other's" in turns(scheduler, 2)
+
+
+def test_two_requests_are_not_behind_anothers_hundred() -> None:
+    scheduler: Scheduler[str] = Scheduler(max_active=16)
+    for number in range(100):
+        scheduler.add(f"many-{number}", client="many")
+    for number in range(2):
+        scheduler.add(f"few-{number}", client="few")
+    served = Counter(row.split("-")[0] for row in turns(scheduler, 40))
+    assert served == {"many": 20, "few": 20}
+
+
+def test_time_counts_and_not_turns() -> None:
+    scheduler: Scheduler[str] = Scheduler(max_active=16)
+    scheduler.add("slow", client="a")
+    scheduler.add("fast", client="b")
+    spent: Counter[str] = Counter()
+    for _ in range(110):
+        row = scheduler.schedule()
+        assert row is not None
+        cost = 10 if row == "slow" else 1
+        scheduler.charge([row], cost)
+        spent[row] += cost
+    assert abs(spent["slow"] - spent["fast"]) <= 10
+
+
+def test_a_weight_makes_a_share_larger_and_takes_nobodys_away() -> None:
+    scheduler: Scheduler[str] = Scheduler(max_active=2)
+    scheduler.add("low", weight=0.25)
+    scheduler.add("normal")
+    scheduler.add("high", weight=4.0)
+    assert turns(scheduler, 10).count("high") == 8
+    scheduler.remove("high")
+    assert turns(scheduler, 50).count("low") in (9, 10, 11)
+
+
+def test_who_comes_along_is_not_held_back_later() -> None:
+    """`a` and `b` have one program, `c` another: `b` rides with `a` for nothing."""
+    scheduler: Scheduler[str] = Scheduler(max_active=4)
+    for name in "abc":
+        scheduler.add(name, client=name)
+    for _ in range(30):
+        row = scheduler.schedule()
+        assert row is not None
+        mates = scheduler.company(row, 7, "ab".__contains__) if row in "ab" else []
+        scheduler.charge([row, *mates], 1.0 + len(mates))
+    scheduler.remove("a")
+    assert 9 <= turns(scheduler, 20).count("b") <= 11
+
+
+def test_company_is_who_fits_and_takes_turns() -> None:
+    scheduler: Scheduler[str] = Scheduler(max_active=3)
+    for row in ("a1", "b1", "a2", "a3"):
+        scheduler.add(row)
+    assert scheduler.company("a1", 5, lambda row: row.startswith("a")) == ["a2"]
+    assert scheduler.company("a1", 1, lambda _: True) == ["b1"]
+    assert scheduler.company("a1", 0, lambda _: True) == []
 
 
 @given(places=st.integers(1, 5), count=st.integers(1, 12), steps=st.integers(1, 4))
@@ -34,6 +114,7 @@ def test_everybody_finishes_within_the_sum_of_steps(places: int, count: int, ste
     for _ in range(count * steps):
         turn = scheduler.schedule()
         assert turn is not None
+        scheduler.charge([turn], 1.0)
         left[turn] -= 1
         if not left[turn]:
             assert scheduler.remove(turn)
@@ -41,43 +122,56 @@ def test_everybody_finishes_within_the_sum_of_steps(places: int, count: int, ste
 
 
 class Turns(RuleBasedStateMachine):
-    """Adding, removing and scheduling in any order."""
+    """Clients that come and go with requests of two programs, and turns of any cost."""
+
+    CLIENTS = ("a", "b", "c")
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler: Scheduler[int] = Scheduler(max_active=3)
-        self.present: list[int] = []
-        self.since_turn: dict[int, int] = {}
+        self.scheduler: Scheduler[tuple[str, int]] = Scheduler(max_active=3)
+        self.present: list[tuple[str, int]] = []
+        self.waited: dict[str, float] = {}
+        self.dearest = 0.0
         self.next_row = 0
 
-    @rule()
-    def add(self) -> None:
-        self.scheduler.add(self.next_row)
-        self.present.append(self.next_row)
+    @rule(client=st.sampled_from(CLIENTS), weight=st.sampled_from([0.25, 1.0, 4.0]))
+    def add(self, client: str, weight: float) -> None:
+        row = (client, self.next_row)
         self.next_row += 1
+        self.scheduler.add(row, client=client, weight=weight)
+        self.present.append(row)
+        self.waited.setdefault(client, 0.0)
 
     @precondition(lambda self: self.present)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         row = data.draw(st.sampled_from(self.present))
         self.present.remove(row)
-        self.since_turn.pop(row, None)
         assert self.scheduler.remove(row)
+        if all(client != row[0] for client, _ in self.present):
+            del self.waited[row[0]]
 
-    @rule()
-    def schedule(self) -> None:
+    @rule(cost=st.floats(0.001, 10.0), count=st.integers(0, 3))
+    def turn(self, cost: float, count: int) -> None:
         row = self.scheduler.schedule()
         assert (row is None) == (not self.present)
         if row is None:
             return
-        assert row in self.present
-        self.since_turn = {other: turns + 1 for other, turns in self.since_turn.items()} | {row: 0}
+        mates = self.scheduler.company(row, count, lambda other: other[1] % 2 == row[1] % 2)
+        assert len({row, *mates}) == 1 + len(mates) <= 1 + count
+        assert {row, *mates} <= set(self.present)
+        self.scheduler.charge([row, *mates], cost)
+        self.dearest = max(self.dearest, cost)
+        served = {client for client, _ in (row, *mates)}
+        for client in self.waited:
+            self.waited[client] = 0.0 if client in served else self.waited[client] + cost
 
     @invariant()
-    def running_rows_wait_less_than_a_round(self) -> None:
-        assert self.scheduler.running <= 3
-        assert self.scheduler.running + self.scheduler.waiting == len(self.present)
-        assert all(turns < 6 for turns in self.since_turn.values())
+    def nobody_starves(self) -> None:
+        """A client with work waits no longer than the others' dearest turns, a few of each."""
+        assert len(self.scheduler) == len(self.present)
+        longest = 3 * len(self.CLIENTS) * 4 * self.dearest
+        assert all(waited <= longest for waited in self.waited.values())
 
 
 TestTurns = Turns.TestCase

@@ -44,7 +44,7 @@ def service(channel: grpc.Channel) -> Any:
 @pytest.fixture
 def narrow(repository: Repository) -> Iterator[LiveServer]:
     """One request takes turns, one more may wait."""
-    settings = EngineSettings(limits=LIMITS, max_active=1, max_queue=1)
+    settings = EngineSettings(limits=LIMITS, max_active=1, max_requests=2)
     with live_server(repository, settings) as live:
         yield live
 
@@ -351,7 +351,7 @@ class GatedRepository(Repository):
 
 def test_a_caller_that_leaves_while_the_model_loads_is_not_forgotten(model_directory: Path) -> None:
     repository = GatedRepository(model_directory)
-    settings = EngineSettings(limits=LIMITS, max_active=1, max_queue=1)
+    settings = EngineSettings(limits=LIMITS, max_active=1, max_requests=2)
     with live_server(repository, settings) as live, live.client() as client:
         with live.channel() as channel:
             service = service_of(channel)

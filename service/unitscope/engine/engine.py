@@ -13,50 +13,41 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import Attributor
+from unitscope.engine.batches import ROWS, Batches
+from unitscope.engine.climber import Climber, End, NoObserver, Observer
 from unitscope.engine.executor import Executor
 from unitscope.engine.job import Job
 from unitscope.engine.limits import Limits, check
-from unitscope.engine.plan import resolve
+from unitscope.engine.plan import Plan, resolve
 from unitscope.engine.programs import Programs
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.request import NOBODY, PRIORITIES, Caller, MaximizeRequest
 from unitscope.engine.scheduler import Scheduler
 from unitscope.engine.service import Stats
 from unitscope.engine.ticket import AttributionTicket, Ticket
-from unitscope.errors import Cancelled, QueueFull, ShuttingDown, UnitscopeError
+from unitscope.errors import Cancelled, DeadlineExceeded, QueueFull, ShuttingDown, UnitscopeError
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """`max_active` requests take turns, `max_queue` more may wait; `threads` 0 = all cores."""
+    """How much is taken on.
+
+    `max_requests` are taken in, `max_requests_per_client` of one client, of which `max_active` take
+    turns while the others wait. `threads` 0 = all cores.
+    """
 
     limits: Limits = field(default_factory=Limits)
-    max_queue: int = 64
+    max_requests: int = 256
+    max_requests_per_client: int = 128
     max_active: int = 16
     max_programs: int = 16
     threads: int = 0
-
-
-class Observer(Protocol):
-    """Is told how long things took; called from the engine's threads."""
-
-    def step(self, seconds: float) -> None:
-        """One step of one request was taken."""
-
-    def compiled(self, seconds: float) -> None:
-        """A program was built."""
-
-
-class _NoObserver:
-    def step(self, seconds: float) -> None: ...
-
-    def compiled(self, seconds: float) -> None: ...
 
 
 class Engine:
@@ -70,7 +61,7 @@ class Engine:
     ) -> None:
         self.models = repository
         self._settings = settings
-        self._observer = observer or _NoObserver()
+        self._observer = observer or NoObserver()
         self._attributor = Attributor(repository)
         self._executor = Executor(threads=settings.threads)
         self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
@@ -80,23 +71,28 @@ class Engine:
             max_programs=settings.max_programs,
             compiled=self._observer.compiled,
         )
-        self._step_seconds = 0.0
         self._closing = False
         self._changed = threading.Condition()
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="unitscope-build")
-        self._climber = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
-        self._climber.start()
+        self._batches = Batches(
+            self._executor, self._builder, build=self._programs.get, find=self._programs.find
+        )
+        self._climber = Climber(self._executor, self._batches, self._observer)
+        self._thread = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
+        self._thread.start()
 
-    def submit(self, request: MaximizeRequest) -> Ticket:
+    def submit(self, request: MaximizeRequest, caller: Caller = NOBODY) -> Ticket:
         """Take a request in; loads its model if need be.
 
-        Raises InvalidRequest, NotFound, ModelRejected, QueueFull or ShuttingDown.
+        Raises InvalidRequest, NotFound, ModelRejected, QueueFull, DeadlineExceeded or ShuttingDown.
         """
         check(request, self._settings.limits)
-        self._check_room()
-        job = Job(resolve(request, self.models.get(request.model, request.model_version)))
+        self._check_room(caller)
+        plan = resolve(request, self.models.get(request.model, request.model_version))
+        self._check_time(plan, caller)
+        job = Job(plan, caller)
         with self._changed:
-            self._check_room()
+            self._check_room(caller)
             self._jobs.add(job)
             job.mailbox.put(job.plan.accepted())
             self._builder.submit(self._build, job)
@@ -142,40 +138,48 @@ class Engine:
             left = list(self._jobs)
         for job in left:
             self._leave(job, ShuttingDown("the server shut down before the request was finished"))
-        self._climber.join()
+        self._thread.join()
         self._builder.shutdown()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                job = self._scheduler.schedule()
-                while job is None:
+                jobs = self._next()
+                while not jobs:
                     if self._closing and not self._jobs:
                         return
                     self._changed.wait()
-                    job = self._scheduler.schedule()
-            self._turn(job)
+                    jobs = self._next()
+            self._turn(jobs)
 
-    def _turn(self, job: Job) -> None:
-        program = job.program
-        if program is None or program.spec != job.spec:
-            self._rebuild(job)
-            return
-        started = time.monotonic()
-        try:
-            result = job.advance(self._executor, program)
-        except Exception as error:  # ends this request, whatever it was, and no other
-            self._leave(job, error)
-            return
-        self._note_step(time.monotonic() - started)
-        if result is not None:
-            job.mailbox.put(result)
+    def _next(self) -> list[Job]:
+        """Whose turn it is, and who may come along."""
+        head = self._scheduler.schedule()
+        if head is None:
+            return []
+        if not (head.is_ready and head.plan.model.info.batchable):
+            return [head]
+        return [head, *self._scheduler.company(head, ROWS[0] - 1, partial(_share_program, head))]
+
+    def _turn(self, jobs: list[Job]) -> None:
+        head, started = jobs[0], time.monotonic()
+        if head.is_late:
+            self._leave(head, DeadlineExceeded("the time that the caller gave is over"))
+        elif not head.is_ready:
+            self._rebuild(head)
+        else:
+            stepped, ends = self._climber.step(jobs)
+            with self._changed:
+                self._scheduler.charge(stepped, time.monotonic() - started)
+            for job, end in ends:
+                self._finish(job, end)
+
+    def _finish(self, job: Job, end: End) -> None:
+        if isinstance(end, Exception):
+            self._leave(job, end)
+        else:
+            job.mailbox.put(end)
             self._leave(job)
-
-    def _note_step(self, seconds: float) -> None:
-        previous = self._step_seconds or seconds
-        self._step_seconds = 0.9 * previous + 0.1 * seconds
-        self._observer.step(seconds)
 
     def _rebuild(self, job: Job) -> None:
         """Take the job out of the turns until the other program it needs is there."""
@@ -196,7 +200,8 @@ class Engine:
         job.clock.compiling += time.monotonic() - started
         with self._changed:
             if job in self._jobs:
-                self._scheduler.add(job)
+                weight = PRIORITIES[job.caller.priority]
+                self._scheduler.add(job, client=job.caller.client, weight=weight)
                 self._changed.notify_all()
 
     def _leave(self, job: Job, error: Exception | None = None) -> None:
@@ -211,14 +216,29 @@ class Engine:
             _log.error("request %s failed", job.plan.request_id, exc_info=error)
         job.mailbox.close(error)
 
-    def _check_room(self) -> None:
+    def _check_room(self, caller: Caller) -> None:
         if self._closing:
             raise ShuttingDown("the server is shutting down and takes no new requests")
-        waiting = len(self._jobs) - self._scheduler.running
-        if len(self._jobs) >= self._settings.max_active + self._settings.max_queue:
+        settings, waiting = self._settings, len(self._jobs) - self._scheduler.running
+        own = sum(job.caller.client == caller.client for job in list(self._jobs))
+        if len(self._jobs) >= settings.max_requests or own >= settings.max_requests_per_client:
             raise QueueFull(waiting, self._seconds_until_room())
+
+    def _check_time(self, plan: Plan, caller: Caller) -> None:
+        """Refuse at once what would not be done in time even alone."""
+        needed = sum(stage.steps * self._batches.row_seconds(stage.spec) for stage in plan.stages)
+        given = caller.timeout_seconds
+        if given is not None and needed > given:
+            raise DeadlineExceeded(
+                f"{plan.recipe.steps} steps take about {needed:.1f} s, "
+                f"the caller waits {given:.1f} s"
+            )
 
     def _seconds_until_room(self) -> float:
         """Until the shortest running request ends, all of them taking turns."""
         shortest = min((job.remaining for job in self._jobs), default=0)
-        return max(shortest * self._scheduler.running * self._step_seconds, 0.1)
+        return max(shortest * self._scheduler.running * self._climber.row_seconds, 0.1)
+
+
+def _share_program(one: Job, other: Job) -> bool:
+    return other.program is one.program and other.is_ready and not other.is_late

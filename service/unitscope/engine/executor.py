@@ -31,7 +31,11 @@ from unitscope.graph.original import with_output
 RUNTIME_VERSION: str = ort.__version__
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_MEASURES = ("activation", "gradient_norm")
+"""Outputs of a step that hold all rows."""
 _FATAL_ONLY = 4
+ROW_TOLERANCE = 1e-4
+"""So much may differ between a row in a batch and alone where other kernels are chosen (CUDA)."""
 _WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
 _ORT_ERRORS = (
     errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
@@ -125,24 +129,55 @@ class Executor:
             judge=self._session(build_judge(spec)),
         )
 
-    def step(self, program: Program, ascent: Ascent, inputs: Mapping[str, np.ndarray]) -> Outcome:
-        """One step upwards, the state staying where it is; `inputs`: of this step."""
+    def step(
+        self,
+        program: Program,
+        ascents: Sequence[Ascent],
+        inputs: Sequence[Mapping[str, np.ndarray]],
+    ) -> list[Outcome]:
+        """One step upwards of each ascent, the state staying where it is.
+
+        `program`: for as many rows. `inputs`: of this step.
+        """
         binding = program.step.io_binding()
-        names = program.spec.state_names
-        for name, now, then in zip(names, ascent.current, ascent.spare, strict=True):
-            binding.bind_ortvalue_input(port(name), now)
-            binding.bind_ortvalue_output(port(f"next_{name}"), then)
-        for name, value in ascent.fixed.items():
-            binding.bind_ortvalue_input(port(name), value)
-        for name, content in inputs.items():
-            binding.bind_cpu_input(port(name), content)
-        for name in ("activation", "gradient_norm"):
+        for row, (ascent, given) in enumerate(zip(ascents, inputs, strict=True)):
+            _bind(binding, program.spec, row, ascent, given)
+        for name in _MEASURES:
             binding.bind_output(port(name), "cpu")
         with _typed():
             program.step.run_with_iobinding(binding)
-        ascent.current, ascent.spare = ascent.spare, ascent.current
-        activation, norm = (float(value.numpy()[0]) for value in binding.get_outputs()[-2:])
-        return Outcome(activation, norm)
+        for ascent in ascents:
+            ascent.current, ascent.spare = ascent.spare, ascent.current
+        activations, norms = (value.numpy() for value in binding.get_outputs()[-2:])
+        return [
+            Outcome(float(one), float(norm)) for one, norm in zip(activations, norms, strict=True)
+        ]
+
+    def rows_agree(self, alone: Program, together: Program) -> bool:
+        """Whether each row of `together` gives what `alone` gives: on the processor the same bytes.
+
+        What they are fed is drawn: how sums are ordered does not depend on what is summed.
+        """
+        rng, rows = np.random.default_rng(0), range(together.spec.rows)
+        drawn = [
+            {
+                declared.name: rng.uniform(0.5, 1.5, declared.shape).astype(np.float32)
+                for declared in alone.step.get_inputs()
+            }
+            for _ in rows
+        ]
+        fed = {_of_row(name, row): drawn[row][name] for row in rows for name in drawn[row]}
+        names = [output.name for output in together.step.get_outputs()]
+        with _typed():
+            found = dict(zip(names, together.step.run(None, fed), strict=True))
+            for row in rows:
+                expected = alone.step.run(None, drawn[row])
+                for output, one in zip(alone.step.get_outputs(), expected, strict=True):
+                    name, shared = output.name, output.name in map(port, _MEASURES)
+                    other = found[name][row : row + 1] if shared else found[_of_row(name, row)]
+                    if not _agree(other, one, alone.provider):
+                        return False
+        return True
 
     def render(self, program: Program, ascent: Ascent, *, exact: bool = False) -> np.ndarray:
         """The picture `[C, H, W]` as it stands; `exact`: float32 in 0..1, before it is rounded."""
@@ -187,6 +222,32 @@ class Executor:
         options.intra_op_num_threads = self._threads
         options.log_severity_level = _FATAL_ONLY
         return open_session(parts, options, self._providers)
+
+
+def _of_row(name: str, row: int) -> str:
+    return port(name.removeprefix(port("")), row)
+
+
+def _agree(one: np.ndarray, other: np.ndarray, provider: str) -> bool:
+    if provider == _PROVIDERS[-1]:
+        return one.tobytes() == other.tobytes()
+    return bool(np.allclose(one, other, rtol=ROW_TOLERANCE, atol=ROW_TOLERANCE))
+
+
+def _bind(
+    binding: ort.IOBinding,
+    spec: ProgramSpec,
+    row: int,
+    ascent: Ascent,
+    inputs: Mapping[str, np.ndarray],
+) -> None:
+    for name, now, then in zip(spec.state_names, ascent.current, ascent.spare, strict=True):
+        binding.bind_ortvalue_input(port(name, row), now)
+        binding.bind_ortvalue_output(port(f"next_{name}", row), then)
+    for name, value in ascent.fixed.items():
+        binding.bind_ortvalue_input(port(name, row), value)
+    for name, content in inputs.items():
+        binding.bind_cpu_input(port(name, row), content)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,14 @@ from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array
 from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.assessment import assess, natural_activations, softmax
-from unitscope.engine.executor import Ascent, Executor, Judgement, Program
+from unitscope.engine.executor import Ascent, Executor, Judgement, Outcome, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode, shown_as
 from unitscope.engine.plan import Plan, PlannedTerm
 from unitscope.engine.record import embed, make
 from unitscope.engine.request import (
     Assessment,
+    Caller,
     ClassScore,
     GradientStatus,
     Maximization,
@@ -60,8 +61,9 @@ class Clock:
 class Job:
     """A request that takes turns. All methods but `mailbox`'s belong to the engine's thread."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, caller: Caller) -> None:
         self.plan = plan
+        self.caller = caller
         self.mailbox = Mailbox()
         self.clock = Clock()
         self.step = 0
@@ -78,6 +80,17 @@ class Job:
         self._warm_ups = 0
         self._warm_until = 0
         self._gradient_norm = self._largest_norm = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the program for the next step is there."""
+        return self.program is not None and self.program.spec == self.spec
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nobody waits for it any more."""
+        limit = self.caller.timeout_seconds
+        return limit is not None and time.monotonic() > self.clock.submitted + limit
 
     @property
     def remaining(self) -> int:
@@ -100,15 +113,25 @@ class Job:
         if self._natural is None and program.spec.image == self.plan.image:
             self._natural = natural_activations(executor, program, self.plan, self._weights)
 
-    def advance(self, executor: Executor, program: Program) -> Maximization | None:
-        """Take one step; returns the result after the last. Raises DeadGradient."""
-        ascent = self._enter(executor, program)
-        self.step += 1
-        recipe, seed = self.plan.recipe, self.plan.request.seed
-        inputs = step_inputs(program.spec, recipe, seed, self.step, before=self._before)
-        if program.spec.redirect:
+    def begin(self, executor: Executor) -> tuple[Ascent, dict[str, Array]]:
+        """Where it stands, and what its next step is fed; may be asked again."""
+        assert self.program is not None
+        spec, recipe, seed = self.program.spec, self.plan.recipe, self.plan.request.seed
+        ascent = self._enter(executor, self.program)
+        inputs = step_inputs(spec, recipe, seed, self.step + 1, before=self._before)
+        if spec.redirect:
             inputs["learning_rate"] *= WARM_UP_RATE
-        outcome = executor.step(program, ascent, inputs)
+        return ascent, inputs
+
+    def end(self, executor: Executor, outcome: Outcome) -> Maximization | None:
+        """The step was taken; returns the result after the last.
+
+        Raises DeadGradient or NotFinite.
+        """
+        program, ascent = self.program, self._ascent
+        assert program is not None
+        assert ascent is not None
+        self.step += 1
         if not math.isfinite(outcome.gradient_norm + outcome.activation):
             raise NotFinite(
                 f"step {self.step}: activation {outcome.activation}, gradient norm "

@@ -27,6 +27,10 @@ class Programs:
     def __len__(self) -> int:
         return len(self._programs)
 
+    def find(self, spec: ProgramSpec) -> Program | None:
+        """The program of `spec`, if it is at hand; may be asked from any thread."""
+        return self._programs.get(spec)
+
     def get(self, spec: ProgramSpec) -> Program:
         """The program of `spec`, found or built; belongs to one thread."""
         program = self._programs.pop(spec, None)

@@ -43,6 +43,26 @@ class Term:
         return self * -1.0
 
 
+PRIORITIES = {"low": 0.25, "normal": 1.0, "high": 4.0}
+"""How large a share of the time a request has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and what decides when it is served but not what comes out.
+
+    `client`: whose requests share one part of the time. `priority`: one of PRIORITIES.
+    `timeout_seconds`: how long the caller waits; None: for ever.
+    """
+
+    client: str = ""
+    priority: str = "normal"
+    timeout_seconds: float | None = None
+
+
+NOBODY = Caller()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaximizeRequest(Term):
     """What to climb and how; every field is replayable.

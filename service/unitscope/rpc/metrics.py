@@ -13,6 +13,7 @@ from unitscope.engine.service import Service
 
 _REQUEST_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_STEP_ROWS = (1, 2, 4, 8)
 _COMPILE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -40,7 +41,10 @@ class ServerMetrics:
             "unitscope_steps_total", "Steps of gradient ascent.", registry=self.registry
         )
         self._step_seconds = self._histogram(
-            "unitscope_step_seconds", "Time of one step of one request.", _STEP_SECONDS
+            "unitscope_step_seconds", "Time of one step, of one request or several.", _STEP_SECONDS
+        )
+        self._step_rows = self._histogram(
+            "unitscope_step_rows", "Requests that took a step together.", _STEP_ROWS
         )
         self._compile_seconds = self._histogram(
             "unitscope_compile_seconds", "Time to build and compile a program.", _COMPILE_SECONDS
@@ -64,10 +68,11 @@ class ServerMetrics:
         self._requests.labels(method, code.name).inc()
         self._request_seconds.labels(method).observe(seconds)
 
-    def step(self, seconds: float) -> None:
-        """One step of one request was taken."""
-        self._steps.inc()
+    def step(self, seconds: float, rows: int) -> None:
+        """So many requests took a step together."""
+        self._steps.inc(rows)
         self._step_seconds.observe(seconds)
+        self._step_rows.observe(rows)
 
     def compiled(self, seconds: float) -> None:
         """A program was built."""

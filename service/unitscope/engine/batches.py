@@ -1,0 +1,114 @@
+"""How many requests of one program step together: what was proved and what pays.
+
+A larger program is built when enough work waits for it. Before it is used every row of it must
+give the bytes that the row gives alone: a request must not depend on its neighbours. Then it is
+tried, and whichever number of rows takes least time a row is the one that runs. Small models gain,
+large ones fill the processor alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor as Pool
+from dataclasses import dataclass, replace
+
+from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.executor import Executor, Program
+from unitscope.errors import UnitscopeError
+
+_log = logging.getLogger(__name__)
+
+ROWS = (8, 4, 2)
+"""Sizes of a batch besides 1, largest first."""
+WORTH_STEPS = 256
+"""Fewer steps than that do not pay for building a larger program."""
+TRIALS = 3
+RETRIAL_TURNS = 64
+"""So often the size that was left is tried again: other work may have disturbed the trial."""
+_SMOOTHING = 0.1
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Seconds that a row takes, smoothed; the first turn warms up and does not count."""
+
+    seconds: float = 0.0
+    turns: int = 0
+
+    def note(self, seconds: float) -> None:
+        if self.turns:
+            self.seconds += max(_SMOOTHING, 1 / self.turns) * (seconds - self.seconds)
+        self.turns += 1
+
+
+class Batches:
+    """Belongs to the thread that climbs; `build` and `find` give the programs of a spec."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        pool: Pool,
+        *,
+        build: Callable[[ProgramSpec], Program],
+        find: Callable[[ProgramSpec], Program | None],
+    ) -> None:
+        self._executor = executor
+        self._pool = pool
+        self._build = build
+        self._find = find
+        self._asked: set[ProgramSpec] = set()
+        self._paces: dict[ProgramSpec, dict[int, _Pace]] = {}
+
+    def choose(self, program: Program, present: int, steps: int) -> Program:
+        """What should run now for `present` requests of `program` with so many `steps` to do."""
+        largest = next((rows for rows in ROWS if rows <= present), 1)
+        wanted = replace(program.spec, rows=largest)
+        if largest > 1 and steps >= WORTH_STEPS and wanted not in self._asked:
+            self._asked.add(wanted)
+            self._pool.submit(self._prove, program, wanted)
+        paces = self._paces_of(program.spec)
+        rows = _best({rows: pace for rows, pace in paces.items() if rows <= present})
+        found = program if rows == 1 else self._find(replace(program.spec, rows=rows))
+        if found is None:  # it had to leave
+            del paces[rows]
+            self._asked.discard(replace(program.spec, rows=rows))
+            return program
+        return found
+
+    def note(self, program: Program, seconds: float) -> None:
+        """Say how long a step of all rows of `program` took."""
+        rows = program.spec.rows
+        pace = self._paces_of(replace(program.spec, rows=1)).get(rows)
+        if pace is not None:
+            pace.note(seconds / rows)
+
+    def row_seconds(self, spec: ProgramSpec) -> float:
+        """How long a step takes when a request is alone; 0 where that is not known."""
+        return self._paces[spec][1].seconds if spec in self._paces else 0.0
+
+    def _paces_of(self, spec: ProgramSpec) -> dict[int, _Pace]:
+        return self._paces.setdefault(spec, {1: _Pace()})
+
+    def _prove(self, alone: Program, wanted: ProgramSpec) -> None:
+        """On a thread of the pool: build, compare, and let it be tried."""
+        try:
+            together = self._build(wanted)
+            proved = self._executor.rows_agree(alone, together)
+        except UnitscopeError as error:
+            _log.info("no batches of %d: %s", wanted.rows, error)
+            return
+        if proved:
+            self._paces_of(alone.spec)[wanted.rows] = _Pace()
+        else:
+            _log.info("no batches of %d: rows would depend on each other", wanted.rows)
+
+
+def _best(paces: dict[int, _Pace]) -> int:
+    """The size that takes least time a row; those that have not been tried come first."""
+    untried = [rows for rows, pace in paces.items() if pace.turns <= TRIALS]
+    if untried:
+        return max(untried)
+    if sum(pace.turns for pace in paces.values()) % RETRIAL_TURNS == 0:
+        return min(paces, key=lambda rows: paces[rows].turns)
+    return min(paces, key=lambda rows: paces[rows].seconds)

@@ -1,0 +1,154 @@
+"""Batches: rows keep their bytes, and a size is used because it was proved and pays."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.batches import RETRIAL_TURNS, ROWS, TRIALS, WORTH_STEPS, Batches
+from unitscope.engine.engine import Engine
+from unitscope.engine.executor import Executor, Program
+from unitscope.engine.plan import resolve
+from unitscope.engine.programs import Programs
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import MaximizeRequest
+
+
+class Counted:
+    """An observer that keeps how many rows each step had."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def step(self, seconds: float, rows: int) -> None:
+        assert seconds > 0
+        self.rows.append(rows)
+
+    def compiled(self, seconds: float) -> None:
+        assert seconds > 0
+
+
+def uneven() -> onnx.ModelProto:
+    """Sums 3·7·7 numbers of each row with ReduceSum: the order depends on where a row begins."""
+    weight = np.random.default_rng(0).standard_normal((1, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("Mul", ["image", "image"], ["square"]),
+        helper.make_node("ReduceSum", ["square", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Unsqueeze", ["sum", "one"], ["column"]),
+        helper.make_node("MatMul", ["column", "weight"], ["logits"]),
+    ]
+    shape: list[Any] = ["N", 3, 7, 7]
+    graph = helper.make_graph(
+        nodes,
+        "uneven",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 4])],
+        [
+            numpy_helper.from_array(np.array([1, 2, 3]), "axes"),
+            numpy_helper.from_array(np.array([1]), "one"),
+            numpy_helper.from_array(weight, "weight"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def spec_of(repository: Repository, **asked: Any) -> ProgramSpec:
+    request = MaximizeRequest(unit=1, **asked)
+    return resolve(request, repository.get(request.model)).stages[0].spec
+
+
+def test_requests_of_one_program_step_together_and_keep_their_bytes(
+    repository: Repository,
+) -> None:
+    seen = Counted()
+    with Engine(repository, observer=seen) as engine:
+        asked = [
+            MaximizeRequest(unit=seed % 3, model="small", steps=200, seed=seed, **more)
+            for seed, more in enumerate([{}, {"target": None}] * 5)
+        ]
+        crowd = [ticket.result() for ticket in [engine.submit(one) for one in asked]]
+        assert max(seen.rows) == ROWS[0]
+        assert sum(seen.rows) == 200 * len(asked)
+        seen.rows.clear()
+        alone = [engine.submit(one).result() for one in asked]
+        assert set(seen.rows) == {1}
+    for one, other in zip(crowd, alone, strict=True):
+        assert one.image == other.image
+        assert one.metrics.trajectory == other.metrics.trajectory
+        assert one.metrics.gradient_norm == other.metrics.gradient_norm
+
+
+def test_a_request_that_fails_in_company_fails_alone(repository: Repository) -> None:
+    with Engine(repository) as engine:
+        asked = [
+            MaximizeRequest(unit=1, model="small", steps=150, seed=seed, learning_rate=rate)
+            for seed, rate in enumerate([None, None, 1e38, None])
+        ]
+        tickets = [engine.submit(one) for one in asked]
+        ends = [ticket.result() for ticket in tickets[:2] + tickets[3:]]
+        assert all(end.metrics.steps == 150 for end in ends)
+
+
+@pytest.mark.parametrize("name", ["small", "grey", "bands", "perceptron"])
+def test_rows_of_the_models_agree(name: str, repository: Repository) -> None:
+    executor, spec = Executor(), spec_of(repository, model=name)
+    alone = executor.compile(spec)
+    assert all(
+        executor.rows_agree(alone, executor.compile(replace(spec, rows=rows))) for rows in ROWS
+    )
+
+
+def test_a_program_whose_rows_depend_on_each_other_runs_one_by_one(tmp_path: Path) -> None:
+    onnx.save(uneven(), tmp_path / "uneven.onnx")
+    repository, executor = Repository(tmp_path), Executor()
+    spec = spec_of(repository, model="uneven", parameterization="pixel")
+    pair = executor.compile(replace(spec, rows=2))
+    assert not executor.rows_agree(executor.compile(spec), pair)
+    seen = Counted()
+    with Engine(repository, observer=seen) as engine:
+        asked = [MaximizeRequest(unit=seed, model="uneven", steps=WORTH_STEPS) for seed in range(3)]
+        for ticket in [engine.submit(one) for one in asked]:
+            ticket.result()
+    assert set(seen.rows) == {1}
+
+
+class Bench:
+    """Batches of `small` whose programs are built at once."""
+
+    def __init__(self, repository: Repository, pool: ThreadPoolExecutor) -> None:
+        executor = Executor()
+        self.programs = Programs(executor, max_programs=9, compiled=lambda _: None)
+        self.single = self.programs.get(spec_of(repository, model="small"))
+        self.batches = Batches(executor, pool, build=self.programs.get, find=self.programs.find)
+
+    def run(self, present: int, seconds: dict[int, float]) -> int:
+        """How many rows are chosen, and said to take `seconds` each."""
+        chosen: Program = self.batches.choose(self.single, present, WORTH_STEPS)
+        rows = chosen.spec.rows
+        self.batches.note(chosen, seconds[rows] * rows)
+        return rows
+
+
+def test_the_size_that_pays_is_found_and_tried_again(repository: Repository) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(repository, pool)
+        assert bench.batches.choose(bench.single, 9, WORTH_STEPS - 1) is bench.single
+        assert bench.run(9, {1: 1.0}) == 1
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(repository, pool)
+        bench.run(9, {1: 1.0})
+        pool.submit(int).result()  # the one before it is done
+        slow = {1: 1.0, 8: 2.0}
+        rows = [bench.run(9, slow) for _ in range(2 * TRIALS + 2)]
+        assert rows.count(8) == TRIALS + 1 and rows[-1] == 1
+        rows = [bench.run(9, {1: 1.0, 8: 0.5}) for _ in range(8 * RETRIAL_TURNS)]
+        assert rows[-1] == 8 and bench.batches.row_seconds(bench.single.spec) == 1.0
+        assert bench.run(3, {1: 1.0, 2: 0.1}) == 1
