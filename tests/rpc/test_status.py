@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import grpc
@@ -17,9 +18,11 @@ from unitscope.errors import (
     ModelRejected,
     NotFinite,
     NotFound,
+    OutOfMemory,
     QueueFull,
     ShuttingDown,
     UnitscopeError,
+    WorkerDied,
 )
 from unitscope.rpc.status import CallFailed, code_of, field_path, from_status, to_status
 
@@ -50,6 +53,12 @@ CASES: list[tuple[UnitscopeError, grpc.StatusCode, type[Any] | None]] = [
         error_details_pb2.PreconditionFailure,
     ),
     (QueueFull(64, 2.5), grpc.StatusCode.RESOURCE_EXHAUSTED, error_details_pb2.RetryInfo),
+    (
+        WorkerDied("resnet50", "loading model 'resnet50' killed its worker (signal 11)", 2.0),
+        grpc.StatusCode.UNAVAILABLE,
+        error_details_pb2.RetryInfo,
+    ),
+    (OutOfMemory("too large"), grpc.StatusCode.RESOURCE_EXHAUSTED, None),
     (Cancelled("given up"), grpc.StatusCode.CANCELLED, None),
     (ShuttingDown("draining"), grpc.StatusCode.UNAVAILABLE, None),
     (UnitscopeError("on purpose"), grpc.StatusCode.INTERNAL, None),
@@ -90,6 +99,15 @@ def test_comes_back_as_it_was(
     assert {name: str(value) for name, value in vars(again).items()} == {
         name: str(value) for name, value in vars(error).items()
     }
+
+
+@everywhere
+def test_crosses_a_pipe_as_it_was(
+    error: UnitscopeError, code: grpc.StatusCode, detail: type[Any] | None
+) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (type(error), str(error))
+    assert repr(vars(again)) == repr(vars(error))
 
 
 @everywhere

@@ -25,9 +25,11 @@ from unitscope.errors import (
     ModelUnloaded,
     NotFinite,
     NotFound,
+    OutOfMemory,
     QueueFull,
     ShuttingDown,
     UnitscopeError,
+    WorkerDied,
 )
 from unitscope.rpc.fields import to_duration
 
@@ -100,7 +102,7 @@ def _precondition(kind: str, subject: str, description: str) -> Any:
     return details_pb.PreconditionFailure(violations=[violation])
 
 
-def _retry_info(error: QueueFull, request: Message | None) -> Any:
+def _retry_info(error: QueueFull | WorkerDied, request: Message | None) -> Any:
     return details_pb.RetryInfo(retry_delay=to_duration(error.retry_after_seconds))
 
 
@@ -136,6 +138,12 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
         {"waiting": int, "retry_after_seconds": float},
         _retry_info,
     ),
+    WorkerDied: _Row(
+        grpc.StatusCode.UNAVAILABLE,
+        {"model": str, "retry_after_seconds": float},
+        _retry_info,
+    ),
+    OutOfMemory: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED),
     Cancelled: _Row(grpc.StatusCode.CANCELLED),
     ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE),
     UnitscopeError: _Row(grpc.StatusCode.INTERNAL),
