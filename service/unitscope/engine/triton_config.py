@@ -25,7 +25,7 @@ _Table = dict[str, list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class InputConfig:
-    """An input: its last axes `dims`, -1 where one is open; `layout` "" where it is not said."""
+    """An input: the sizes of its last axes, -1 where open; `layout` is "" where it is not said."""
 
     name: str
     dims: tuple[int, ...]
@@ -63,7 +63,6 @@ def read_config(path: Path) -> TritonConfig:
 
 
 def _config(found: _Table) -> TritonConfig:
-    batched = int(_last(found, "max_batch_size", 0)) > 0
     policy = _last(found, "version_policy", {})
     filename = str(_last(found, "default_model_filename", "") or "model.onnx")
     for name in (filename, *(labels := _label_files(found))):
@@ -74,7 +73,7 @@ def _config(found: _Table) -> TritonConfig:
         filename=filename,
         latest=int(_last(policy["latest"][-1], "num_versions", 1)) if "latest" in policy else None,
         specific=tuple(map(int, _last(policy, "specific", {}).get("versions", ()))),
-        inputs=tuple(_input(entry, batched) for entry in found.get("input", ())),
+        inputs=tuple(map(_input, found.get("input", ()))),
         label_files=labels,
     )
 
@@ -85,13 +84,11 @@ def _label_files(found: _Table) -> tuple[str, ...]:
     )
 
 
-def _input(found: _Table, batched: bool) -> InputConfig:
+def _input(found: _Table) -> InputConfig:
+    """The model takes `reshape.shape` where there is one, and the batch may be among `dims`."""
+    sizes = _last(found, "reshape", {}).get("shape", found.get("dims", ()))
     layout = _LAYOUTS.get(_last(found, "format", ""), "")
-    shape = _last(found, "reshape", {}).get("shape", found.get("dims", ()))
-    dims = tuple(map(int, shape))
-    if not batched and not layout and len(dims) == 4:
-        dims = dims[1:]  # the first is the batch, which is fixed
-    return InputConfig(str(_last(found, "name", "")), dims, layout)
+    return InputConfig(str(_last(found, "name", "")), tuple(map(int, sizes)), layout)
 
 
 def _last(found: _Table, name: str, default: Any) -> Any:
