@@ -1,0 +1,282 @@
+"""The supervisor: a worker process for each model in use, and no request lost with one.
+
+It is the `Service` that the doors see. A model that crashes or takes all memory in native code ends
+its worker; the requests it had are asked once more of a new one, and end with WorkerDied if that
+dies too. Queue, turns and programs belong to the workers, each with an engine of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import wait
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from unitscope.engine.attribution import AttributeRequest
+from unitscope.engine.attributor import MAX_WAITING
+from unitscope.engine.calls import Climb, Inquiry, OpenCall
+from unitscope.engine.climber import NoObserver, Observer
+from unitscope.engine.deaths import Deaths
+from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.isolated_models import IsolatedModels
+from unitscope.engine.pipe import Call, Ended, Message, Method, Observed, Report, Said, Setup
+from unitscope.engine.process import WorkerProcess
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import NOBODY, Caller, MaximizeRequest
+from unitscope.engine.service import Service, Stats
+from unitscope.engine.ticket import AttributionTicket, Ticket
+from unitscope.errors import Cancelled, QueueFull, ShuttingDown, UnitscopeError, WorkerDied
+
+_log = logging.getLogger(__name__)
+
+_LAST_WORDS_SECONDS = 5.0
+"""How long after the drain a worker may take to say how its requests ended."""
+_BUSY_SECONDS = 1.0
+"""When to ask again where every worker is busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationSettings:
+    """Where models run.
+
+    `max_workers`: processes that models run in, one each; the one that was idle for the longest
+    time makes room for another. 0: models run in the server's own process. `worker_memory_bytes`:
+    of data that each may have; 0 = no limit.
+    """
+
+    max_workers: int = 8
+    worker_memory_bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """`calls`: whose answer is not complete, by number. `dismissed`: its end is meant."""
+
+    model: str
+    process: WorkerProcess = field(init=False)
+    calls: dict[int, OpenCall] = field(default_factory=dict)
+    report: Report | None = None
+    dismissed: bool = False
+
+
+class Supervisor:
+    """Serves requests until closed. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        settings: EngineSettings,
+        isolation: IsolationSettings,
+        observer: Observer | None = None,
+    ) -> None:
+        self.models = IsolatedModels(Repository(directory), self)
+        self._directory = directory
+        self._settings = settings
+        self._isolation = isolation
+        self._observer = observer or NoObserver()
+        self._workers: OrderedDict[str, _Worker] = OrderedDict()  # the last used at the end
+        self._deaths = Deaths()
+        self._numbers = count(1)
+        self._closing = False
+        self._lock = threading.Lock()
+
+    def submit(self, request: MaximizeRequest, caller: Caller = NOBODY) -> Ticket:
+        """Take a request in; starts a worker and loads its model if need be.
+
+        Raises InvalidRequest, NotFound, ModelRejected, QueueFull, DeadlineExceeded, ShuttingDown or
+        WorkerDied.
+        """
+        climb = Climb(self.models.resolve(request.model), request, caller)
+        self._place(climb)
+        accepted = climb.accepted.result()
+        return Ticket(accepted.request_id, climb.mailbox, partial(self._cancel, climb))
+
+    def attribute(self, request: AttributeRequest) -> AttributionTicket:
+        """Take an attribution in, at once; its ticket knows what loading its model raises.
+
+        Raises InvalidRequest, NotFound, QueueFull, ShuttingDown or WorkerDied.
+        """
+        request.options()
+        ticket = AttributionTicket(lambda _: self._cancel(asked))
+        model = self.models.resolve(request.model)
+        asked = Inquiry(model, "attribute", request, future=ticket.future)
+        self._place(asked)
+        return ticket
+
+    def ask(self, model: str, method: Method, *arguments: Any) -> Any:
+        """The answer of the worker of `model`, which is started if need be."""
+        inquiry = Inquiry(model, method, *arguments)
+        self._place(inquiry)
+        return inquiry.future.result()
+
+    def reports(self) -> Mapping[str, Report]:
+        """How the workers are that have told, by model."""
+        with self._lock:
+            workers = list(self._workers.values())
+        return {worker.model: worker.report for worker in workers if worker.report is not None}
+
+    def stats(self) -> Stats:
+        """A glance at all workers; a request waits, too, while its worker starts."""
+        with self._lock:
+            taken = sum(
+                call.method == "submit"
+                for worker in self._workers.values()
+                for call in worker.calls.values()
+            )
+        found = [report.stats for report in self.reports().values()]
+        active = min(sum(stats.active for stats in found), taken)
+        return Stats(taken - active, active, sum(stats.programs for stats in found))
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""
+        with self._lock:
+            self._closing = True
+            workers = list(self._workers.values())
+            busy = [worker for worker in workers if worker.calls]
+            closings = [Inquiry(worker.model, "close", drain_seconds) for worker in busy]
+            for worker, closing in zip(busy, closings, strict=True):
+                self._give(worker, closing)
+        wait([closing.future for closing in closings], drain_seconds + _LAST_WORDS_SECONDS)
+        for worker in workers:
+            worker.dismissed = True
+            worker.process.kill()
+            worker.process.join()
+
+    def _place(self, call: OpenCall) -> None:
+        """Give `call` to the worker of its model.
+
+        Raises ShuttingDown, QueueFull or WorkerDied.
+        """
+        with self._lock:
+            if self._closing:
+                raise ShuttingDown("the server is shutting down and takes no new requests")
+            worker = self._workers.get(call.model) or self._start(call.model)
+            if call.method == "attribute":
+                _check_room(worker)
+            if call.method != "refresh":
+                self._workers.move_to_end(call.model)
+            self._give(worker, call)
+
+    def _give(self, worker: _Worker, call: OpenCall) -> None:
+        call.number = next(self._numbers)
+        worker.calls[call.number] = call
+        worker.process.send(Call(call.number, call.method, tuple(call.arguments())))
+
+    def _start(self, model: str) -> _Worker:
+        self._deaths.check(model)
+        self._make_room()
+        setup = Setup(
+            model=model,
+            unloaded=self.models.unloaded(model),
+            directory=self._directory,
+            settings=self._settings,
+            memory_bytes=self._isolation.worker_memory_bytes,
+        )
+        worker = _Worker(model)
+        try:
+            worker.process = WorkerProcess(
+                setup, partial(self._received, worker), partial(self._died, worker)
+            )
+        except OSError as error:
+            what = f"no worker could be started for model {model!r} ({error})"
+            raise self._deaths.add(model, what) from error
+        self._workers[model] = worker
+        return worker
+
+    def _make_room(self) -> None:
+        """Dismiss the worker that was idle for the longest time, if there are too many."""
+        if len(self._workers) < self._isolation.max_workers:
+            return
+        idle = next((worker for worker in self._workers.values() if not worker.calls), None)
+        if idle is None:
+            open_calls = sum(len(worker.calls) for worker in self._workers.values())
+            raise QueueFull(open_calls, _BUSY_SECONDS)
+        idle.dismissed = True
+        idle.process.kill()
+        self._forget(idle)
+
+    def _forget(self, worker: _Worker) -> None:
+        if self._workers.get(worker.model) is worker:
+            del self._workers[worker.model]
+            self.models.rest(worker.model)
+
+    def _cancel(self, call: OpenCall) -> None:
+        with self._lock:
+            call.cancelled = True
+            worker = self._workers.get(call.model)
+            if worker is not None and call.number in worker.calls:
+                worker.process.send(Call(next(self._numbers), "cancel", (call.number,)))
+
+    def _received(self, worker: _Worker, message: Message) -> None:
+        match message:
+            case Said(number, content):
+                worker.calls[number].said(content)
+            case Ended(number, error):
+                self._ended(worker, number, error)
+            case Report() as report:
+                worker.report = report
+                self.models.learn(worker.model, report.info)
+            case Observed(method, arguments):
+                getattr(self._observer, method)(*arguments)
+
+    def _ended(self, worker: _Worker, number: int, error: Exception | None) -> None:
+        with self._lock:
+            call = worker.calls.pop(number)
+            if error is None and call.method in ("submit", "attribute"):
+                self._deaths.forget(worker.model)
+        call.ended(error)
+
+    def _died(self, worker: _Worker, manner: str) -> None:
+        """Ask its open calls again, once, and end those that cannot be."""
+        with self._lock:
+            self._forget(worker)
+            error = self._reason(worker, manner)
+            calls, worker.calls = worker.calls, {}
+            lost = [call for call in calls.values() if not self._give_again(call)]
+        for call in lost:
+            call.ended(Cancelled("the request was cancelled") if call.cancelled else error)
+
+    def _reason(self, worker: _Worker, manner: str) -> UnitscopeError:
+        if worker.dismissed:
+            return ShuttingDown("the server shut down before the request was finished")
+        loaded = worker.report is not None and worker.report.loaded
+        did = "the worker of model {!r} died" if loaded else "loading model {!r} killed its worker"
+        error = self._deaths.add(worker.model, f"{did.format(worker.model)} ({manner})")
+        _log.error("%s; it had %d requests", error, len(worker.calls))
+        return error
+
+    def _give_again(self, call: OpenCall) -> bool:
+        if call.retried or call.cancelled or self._closing:
+            return False
+        call.retried = True
+        try:
+            worker = self._workers.get(call.model) or self._start(call.model)
+        except (QueueFull, WorkerDied):
+            return False
+        self._give(worker, call)
+        return True
+
+
+def _check_room(worker: _Worker) -> None:
+    """An engine takes so many attributions; more need not even be sent, with their pictures."""
+    waiting = sum(call.method == "attribute" for call in worker.calls.values()) - 1
+    if waiting >= MAX_WAITING:
+        raise QueueFull(waiting, _BUSY_SECONDS)
+
+
+def open_service(
+    directory: Path | None,
+    settings: EngineSettings,
+    isolation: IsolationSettings,
+    observer: Observer | None = None,
+) -> Service:
+    """Serves the models of `directory`, each in a process of its own or all in this one."""
+    if isolation.max_workers == 0:
+        return Engine(Repository(directory), settings, observer)
+    return Supervisor(directory, settings, isolation, observer)

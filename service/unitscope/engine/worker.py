@@ -1,0 +1,186 @@
+"""A worker process: the engine of one model behind a pipe, which may crash and is missed by few.
+
+It is started by `process.WorkerProcess` as `python -m unitscope.engine.worker FD`. Standard input
+is its lifeline: when the other end is closed, by whatever death, the kernel ends the worker, also
+in the midst of native code. The server alone decides when a worker ends, so it ignores the signals
+that end a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import fcntl
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from unitscope.engine.engine import Engine
+from unitscope.engine.loaded import LoadedModel, ModelInfo
+from unitscope.engine.pipe import Call, Ended, Message, Observed, Report, Said, Setup
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import Progress
+from unitscope.engine.ticket import AttributionTicket, Ticket
+from unitscope.errors import NotFound, OutOfMemory, UnitscopeError
+
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
+_FIRST_TO_GO = "500"
+"""Of 1000: where memory runs out, the kernel ends a worker and not the server."""
+
+
+class _Models(Repository):
+    """Calls `loaded` when it has a model to give, before anybody works with it."""
+
+    def __init__(self, directory: Path | None, loaded: Callable[[], None]) -> None:
+        self._loaded = loaded
+        super().__init__(directory)
+
+    def get(self, name: str = "", version: str = "") -> LoadedModel:
+        model = super().get(name, version)
+        self._loaded()
+        return model
+
+
+class Worker:
+    """Answers calls until the pipe ends; it is the observer of its engine."""
+
+    def __init__(self, pipe: Connection, setup: Setup) -> None:
+        self._pipe = pipe
+        self._writing = threading.Lock()
+        self._model = setup.model
+        self._models = _Models(setup.directory, self._report)
+        for version in setup.unloaded:
+            with contextlib.suppress(NotFound):  # it is gone meanwhile
+                self._models.unload(setup.model, version)
+        self._engine = Engine(self._models, setup.settings, self)
+        self._tickets: dict[int, Ticket | AttributionTicket] = {}
+        self._cancelled: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reported: Report | None = None
+        self._reporting = threading.Lock()
+
+    def step(self, seconds: float, rows: int) -> None:
+        """So many requests took a step together."""
+        self._send(Observed("step", (seconds, rows)))
+
+    def compiled(self, seconds: float) -> None:
+        """A program was built."""
+        self._send(Observed("compiled", (seconds,)))
+
+    async def serve(self) -> None:
+        """Answer whatever comes; the process ends meanwhile."""
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._receive)
+        await asyncio.Event().wait()
+
+    def _receive(self) -> None:
+        try:
+            call: Call = self._pipe.recv()
+        except (EOFError, OSError):  # the supervisor is gone
+            os._exit(0)
+        if call.method == "cancel":
+            self._cancel(*call.arguments)
+            return
+        task = asyncio.create_task(self._answer(call))
+        if call.method != "close":  # which waits for the others
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, call: Call) -> None:
+        error = None
+        try:
+            async for content in self._contents(call):
+                self._report(content)
+                self._send(Said(call.number, content))
+        except Exception as caught:  # ends this call, whatever it was, and no other
+            error = _portable(caught)
+        self._tickets.pop(call.number, None)
+        self._cancelled.discard(call.number)
+        self._report()
+        self._send(Ended(call.number, error))
+
+    async def _contents(self, call: Call) -> AsyncIterator[Any]:
+        if call.method == "submit":
+            ticket = await asyncio.to_thread(self._engine.submit, *call.arguments)
+            self._keep(call.number, ticket)
+            async for event in ticket.aevents():
+                yield event
+        elif call.method == "attribute":
+            attribution = self._engine.attribute(*call.arguments)
+            self._keep(call.number, attribution)
+            yield await asyncio.wrap_future(attribution.future)
+        elif call.method == "close":
+            await asyncio.to_thread(self._engine.close, *call.arguments)
+            await asyncio.gather(*self._tasks)
+        else:
+            yield await asyncio.to_thread(getattr(self._models, call.method), *call.arguments)
+
+    def _keep(self, number: int, ticket: Ticket | AttributionTicket) -> None:
+        self._tickets[number] = ticket
+        if number in self._cancelled:
+            ticket.cancel()
+
+    def _cancel(self, number: int) -> None:
+        """Its ticket may be yet to come."""
+        self._cancelled.add(number)
+        if number in self._tickets:
+            self._tickets[number].cancel()
+
+    def _report(self, said: object = None) -> None:
+        """Tell how things are, if they changed; the model does not change with a step."""
+        with self._reporting:
+            known = self._reported
+            if known is not None and isinstance(said, Progress):
+                report = replace(known, stats=self._engine.stats())
+            else:
+                report = Report(self._engine.stats(), self._models.loaded_count(), self._info())
+            if report != known:
+                self._reported = report
+                self._send(report)
+
+    def _info(self) -> ModelInfo | None:
+        infos = self._models.catalogue()
+        return next((info for info in infos if info.name == self._model), None)
+
+    def _send(self, message: Message) -> None:
+        with self._writing:
+            self._pipe.send(message)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as the other side can read it: one that is not ours, with its traceback."""
+    if isinstance(error, UnitscopeError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory("the request takes more memory than a worker may have")
+    return RuntimeError("".join(traceback.format_exception(error)))
+
+
+def main(descriptor: int) -> None:
+    """Serve the supervisor at the other end of the socket `descriptor`."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()
+    fcntl.fcntl(sys.stdin, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sys.stdin, fcntl.F_SETFL, os.O_ASYNC)  # SIGIO, which ends the process, at its end
+    with contextlib.suppress(FileNotFoundError):  # only Linux has it
+        _OOM_SCORE.write_text(_FIRST_TO_GO)
+    pipe = Connection(descriptor)
+    setup: Setup = pipe.recv()
+    logging.basicConfig(format=f"%(asctime)s %(levelname)s %(name)s [{setup.model}] %(message)s")
+    if setup.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_bytes, setup.memory_bytes))
+    asyncio.run(Worker(pipe, setup).serve())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
