@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ class Probe:
     `forward`: `picture` `[N, C, H, W]` in 0..1 → what the model is fed, and the layer.
     `gradient`: `picture`, `cotangent` (as the layer) → the layer and the gradient by the picture.
     `path`: the nodes that the gradient goes through. `emitted_count`: nodes that the layer is
-    computed with. `peak_bytes`: of all activations alive at once while the gradient is computed.
+    computed with.
     """
 
     forward: Parts
@@ -32,7 +31,6 @@ class Probe:
     layer_type: np.dtype[Any]
     path: tuple[Node, ...]
     emitted_count: int
-    peak_bytes: int
 
     @property
     def path_length(self) -> int:
@@ -68,23 +66,4 @@ def build_probe(subject: Subject, tensor: str, rows: int = 1) -> Probe:
         layer_type=layer.dtype,
         path=tuple(node for node in used if any(y in active for y in node.outputs)),
         emitted_count=len(used),
-        peak_bytes=_peak_bytes(needed(op.graph.nodes, [layer, gradient])),
     )
-
-
-def _peak_bytes(nodes: Sequence[Node]) -> int:
-    """The most that results occupy at once when every one is freed after its last use."""
-    last_use = {x: index for index, node in enumerate(nodes) for x in node.inputs}
-    alive: dict[Value, int] = {}
-    peak = 0
-    for index, node in enumerate(nodes):
-        alive.update({y: _bytes(y) for y in node.outputs if y is not None})
-        peak = max(peak, sum(alive.values()))
-        for value in [value for value in alive if last_use.get(value, len(nodes)) <= index]:
-            del alive[value]
-    return peak
-
-
-def _bytes(value: Value) -> int:
-    shape = value.static_shape
-    return 0 if shape is None else int(np.prod(shape)) * value.dtype.itemsize

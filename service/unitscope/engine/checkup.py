@@ -115,7 +115,7 @@ def check_model(path: Path, layer: str = "", photographs: Path | None = None) ->
         file_nodes=len(graph.node),
         emitted_nodes=probe.emitted_count,
         weights_bytes=sum(weight.nbytes for weight in model.subject.model.weights.values()),
-        activations_bytes=probe.peak_bytes,
+        activations_bytes=probe.gradient.peak_bytes,
         preprocessing=check_preprocessing(path, model, photographs),
     )
 

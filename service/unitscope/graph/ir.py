@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,8 @@ class Graph:
             if value.const is not None and value.const.size >= _LARGE_ELEMENTS
         }
         kept = self.inputs if inputs is None else inputs
-        return Parts(self._model(outputs, kept, apart=large.keys()), large)
+        peak = peak_bytes(needed(self.nodes, outputs))
+        return Parts(self._model(outputs, kept, apart=large.keys()), large, peak)
 
     def _model(
         self, outputs: Sequence[Value], inputs: Sequence[Value], *, apart: Collection[str]
@@ -161,10 +163,14 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A model, and the content of its large weights, which it declares as external data."""
+    """A model, and the content of its large weights, which it declares as external data.
+
+    `peak_bytes`: see the function; 0 where nobody counted.
+    """
 
     model: onnx.ModelProto
     weights: Mapping[str, np.ndarray] = field(repr=False)
+    peak_bytes: int = 0
 
 
 def save_parts(parts: Parts, path: Path) -> None:
@@ -200,6 +206,26 @@ def downstream(nodes: Sequence[Node], source: Value) -> set[Value]:
         if any(x in reached for x in node.inputs):
             reached.update(y for y in node.outputs if y is not None)
     return reached
+
+
+def peak_bytes(nodes: Sequence[Node]) -> int:
+    """The most that results of `nodes` take at once when every one is freed after its last use."""
+    last_use = {x: index for index, node in enumerate(nodes) for x in node.inputs}
+    alive: dict[Value, int] = {}
+    taken = peak = 0
+    for index, node in enumerate(nodes):
+        made = {y: _bytes_of(y) for y in node.outputs if y is not None}
+        alive |= made
+        taken += sum(made.values())
+        peak = max(peak, taken)
+        used = {x for x in node.inputs if x is not None and last_use[x] == index}
+        taken -= sum(alive.pop(x, 0) for x in used)
+    return peak
+
+
+def _bytes_of(value: Value) -> int:
+    shape = value.static_shape
+    return 0 if shape is None else math.prod(shape) * value.dtype.itemsize
 
 
 def _node_proto(node: Node) -> onnx.NodeProto:

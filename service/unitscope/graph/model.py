@@ -96,7 +96,9 @@ def load(source: ModelSource, directory: Path | None = None) -> Model:
     _drop_inputs(proto.graph, weights)
     _check_inputs(proto.graph)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    return Model(proto.graph, opset_of(proto), weights, metadata)
+    # what was taken out of a message stays in its memory as long as any part of it lives
+    graph = onnx.GraphProto.FromString(proto.graph.SerializeToString())
+    return Model(graph, opset_of(proto), weights, metadata)
 
 
 def digest(source: ModelSource, directory: Path | None = None) -> str:
