@@ -14,6 +14,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.images import encoded, random_pixels
+from unitscope.engine.defaults import state_defaults
 from unitscope.engine.engine import Engine
 from unitscope.engine.picture import decode, encode
 from unitscope.engine.record import MAX_CHARACTERS, beside, embed, parse, read
@@ -49,9 +50,8 @@ def test_the_record_says_what_to_ask_for(
     result = climbed(engine, image_format=image_format, preview_every_steps=2)
     record = read(saved(result, tmp_path))
     assert record.content == json.loads(result.record)
-    assert record.request == MaximizeRequest(
-        unit=2, model="small", steps=3, seed=7, image_format=image_format
-    )
+    asked = MaximizeRequest(unit=2, model="small", steps=3, seed=7, image_format=image_format)
+    assert record.request == state_defaults(asked, engine.models.info("small"))
     assert record.model_sha256 == result.metrics.model_sha256
     assert record.caption == "logits 2 cat"
     assert record.content["metrics"]["activation_end"] == result.metrics.activation_end

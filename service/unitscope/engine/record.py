@@ -25,6 +25,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
+from unitscope.engine.defaults import state_defaults
 from unitscope.engine.executor import RUNTIME_VERSION
 from unitscope.engine.given_image import write_image
 from unitscope.engine.plain import brief, from_plain, to_plain
@@ -37,9 +38,10 @@ KEY = "unitscope"
 MAX_CHARACTERS = 1 << 25
 """The longest record that is read."""
 
-_LIBRARIES = ("unitscope", "numpy", "onnx", "pillow")
-_DELIVERY = ("request_id", "preview_every_steps")
+DELIVERY = ("request_id", "preview_every_steps")
 """Fields of a request that say how the answer travels, not what it is."""
+
+_LIBRARIES = ("unitscope", "numpy", "onnx", "pillow")
 _TIMES = ("_seconds", "_per_second")
 """How the names of metrics end that are never the same twice."""
 _ELSEWHERE = ("model", "model_sha256", "preprocessing")
@@ -88,46 +90,52 @@ class Record:
 
 def make(plan: Plan, metrics: Metrics, provider: str) -> str:
     """The record of a finished picture; `provider`: the execution provider that computed it."""
-    info = plan.model.info
+    info, asked = plan.model.info, _asked(plan)
     content = {
         "schema": SCHEMA,
-        "request": _without(_asked(plan), (*_DELIVERY, "natural_images")),
+        "request": without(asked, (*DELIVERY, "natural_images")),
         "natural_images": {"sha256": [_sha256(image) for image in plan.request.natural_images]},
-        "recipe": to_plain(plan.recipe),
+        "recipe": to_plain(asked.recipe()),
         "model": {"name": info.name, "sha256": info.sha256},
         "preprocessing": to_plain(metrics.preprocessing)
         | {"constants": to_plain(plan.model.subject.card.constants)},
-        "versions": {name: version(name) for name in _LIBRARIES} | {"onnxruntime": RUNTIME_VERSION},
-        "platform": {"machine": platform.machine(), "provider": provider},
-        "metrics": _without(metrics, _ELSEWHERE),
+        **circumstances(provider),
+        "metrics": without(metrics, _ELSEWHERE),
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def circumstances(provider: str) -> dict[str, Any]:
+    """What pictures depend on beside request and model, as a record says it."""
+    return {
+        "versions": {name: version(name) for name in _LIBRARIES} | {"onnxruntime": RUNTIME_VERSION},
+        "platform": {"machine": platform.machine(), "provider": provider},
+    }
+
+
 def _asked(plan: Plan) -> MaximizeRequest:
-    """The request with its model's name and the images as they were used: cut, scaled and bare.
+    """The request with its defaults and the images as they were used: cut, scaled and bare.
 
     So a picture that begins with a picture does not carry that one's record too.
     """
-    asked = replace(
-        plan.request,
-        model=plan.model.info.name,
+    stated = state_defaults(plan.request, plan.model.info)
+    return replace(
+        stated,
         start_image=write_image(plan.start),
         reference=write_image(plan.terms[0].reference),
         terms=tuple(
             replace(term, reference=write_image(planned.reference))
-            for term, planned in zip(plan.request.terms, plan.terms[1:], strict=True)
+            for term, planned in zip(stated.terms, plan.terms[1:], strict=True)
         ),
     )
-    exact: MaximizeRequest = from_plain(MaximizeRequest, to_plain(asked), "request")
-    return exact  # where a caller wrote 1 for 1.0, it is 1.0 now
 
 
 def _sha256(image: bytes) -> str:
     return hashlib.sha256(image).hexdigest()
 
 
-def _without(noun: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def without(noun: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """The noun in plain types, without the fields of these `names` and without times."""
     return {
         name: value
         for name, value in to_plain(noun).items()
