@@ -21,9 +21,9 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
     add_UnitscopeServiceServicer_to_server,
 )
 from unitscope.config import Settings, read_settings
-from unitscope.engine.engine import Engine, EngineSettings
-from unitscope.engine.repository import Repository
+from unitscope.engine.engine import EngineSettings
 from unitscope.engine.service import Service
+from unitscope.engine.supervisor import IsolationSettings, open_service
 from unitscope.errors import InvalidRequest
 from unitscope.rpc.interceptor import Interceptor
 from unitscope.rpc.metrics import ServerMetrics
@@ -114,7 +114,11 @@ class Server:
         _log.info("stopped")
 
 
-def serve(settings: Settings | None = None, engine_settings: EngineSettings | None = None) -> None:
+def serve(
+    settings: Settings | None = None,
+    engine_settings: EngineSettings | None = None,
+    isolation: IsolationSettings | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Settings that are not given are read from the environment.
@@ -122,11 +126,12 @@ def serve(settings: Settings | None = None, engine_settings: EngineSettings | No
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = settings or read_settings(Settings)
     engine_settings = engine_settings or read_settings(EngineSettings)
-    repository = Repository(settings.models)
+    isolation = isolation or read_settings(IsolationSettings)
     metrics = ServerMetrics(METHODS)
-    with Engine(repository, engine_settings, metrics) as engine:
-        metrics.watch(engine)
-        asyncio.run(_serve(engine, metrics, settings))
+    service = open_service(settings.models, engine_settings, isolation, metrics)
+    with contextlib.closing(service):
+        metrics.watch(service)
+        asyncio.run(_serve(service, metrics, settings))
 
 
 async def _serve(service: Service, metrics: ServerMetrics, settings: Settings) -> None:
