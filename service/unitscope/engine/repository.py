@@ -3,108 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-from collections.abc import Mapping
-from copy import copy
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
 
-from unitscope.engine.layout import ModelFiles, Stamp, files_at, scan
-from unitscope.engine.loaded import LoadedModel, ModelInfo, ModelState, ModelVersion
-from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, load_model
+from unitscope.engine.layout import ModelFiles, files_at, scan
+from unitscope.engine.loaded import LoadedModel, ModelInfo, ModelVersion
+from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, resized
+from unitscope.engine.version import Version
 from unitscope.errors import ModelRejected, ModelUnloaded, NotFound
 from unitscope.graph.layers import Layer
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Version:
-    """The files of a version and what came of loading them.
-
-    `seen`: of the files that were loaded or refused last. A model outlives files that are refused.
-    `lock` lets one thread load while others are given the model that is there.
-    """
-
-    files: ModelFiles
-    unloaded: bool = False
-    model: LoadedModel | None = None
-    refusal: ModelRejected | None = None
-    seen: Stamp | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def get(self) -> LoadedModel:
-        """The model, loaded if need be; raises ModelRejected or ModelUnloaded."""
-        model = self.model
-        if model is not None:
-            return model
-        with self.lock:
-            if self.unloaded:
-                raise ModelUnloaded(self.files.name, self.files.version)
-            return self.model or self._load()
-
-    def load(self) -> None:
-        """Have what the files hold now; raises ModelRejected and keeps the model that was there."""
-        with self.lock:
-            self.unloaded = False
-            self._load()
-
-    def follow(self, files: ModelFiles, *, wanted: bool) -> None:
-        """Take over what the directory shows, and load it if it is `wanted` or had been loaded."""
-        with self.lock:
-            self.files = files
-            if not self.unloaded and (wanted or self.seen is not None):
-                with contextlib.suppress(ModelRejected):  # the catalogue says it
-                    self._load()
-
-    def unload(self) -> None:
-        """Let the model go, and give it to nobody until it is loaded again."""
-        with self.lock:
-            self._release()
-            self.unloaded = True
-
-    def release(self) -> None:
-        """Let the model go until somebody asks for it."""
-        with self.lock:
-            self._release()
-
-    def info(self) -> ModelInfo:
-        """What the catalogue says of it."""
-        files, model, refusal = self.files, self.model, self.refusal
-        error = str(refusal) if refusal else "it was unloaded" if self.unloaded else files.problem
-        if model is not None:
-            return replace(model.info, state="ready", error=error)
-        state: ModelState = "unavailable" if error else "not_loaded"
-        return ModelInfo(name=files.name, version=files.version, state=state, error=error)
-
-    def _load(self) -> LoadedModel:
-        stamp = self.files.stamp()
-        if stamp != self.seen:
-            self._read()
-            self.seen = stamp
-        if self.refusal is not None:
-            raise copy(self.refusal) from self.refusal
-        assert self.model is not None  # one of the two came of it
-        return self.model
-
-    def _read(self) -> None:
-        try:
-            model = load_model(self.files)
-        except ModelRejected as error:
-            self.refusal = error
-            _log.warning("%s, version %s: %s", self.files.name, self.files.version, error)
-        else:
-            self.refusal = None
-            if self.model is None or not model.same_as(self.model):
-                self.model = model
-
-    def _release(self) -> None:
-        self.model = self.refusal = self.seen = None
-
-
-_Versions = Mapping[str, _Version]
+Versions = Mapping[str, Version]
 """By number, the latest first."""
+
+
+class User(Protocol):
+    """Whoever keeps what was made of a model."""
+
+    def tidy(self) -> None:
+        """Models have left the memory: keep nothing of them once no request uses it."""
 
 
 class Repository:
@@ -117,8 +38,9 @@ class Repository:
         self.default_name = DEFAULT_MODEL
         self._directory = directory
         self._added: dict[str, tuple[ModelFiles, ...]] = {}
-        self._models: dict[str, _Versions] = {}  # replaced as a whole: readers need no lock
+        self._models: dict[str, Versions] = {}  # replaced as a whole: readers need no lock
         self._changing = threading.Lock()
+        self._users: WeakSet[User] = WeakSet()
         self.refresh()
 
     def names(self) -> tuple[str, ...]:
@@ -129,20 +51,25 @@ class Repository:
         """All models, the default first, as far as they are known: nothing is loaded for it."""
         return tuple(_describe(name, versions) for name, versions in self._models.items())
 
+    def loaded(self) -> frozenset[LoadedModel]:
+        """What is in memory."""
+        versions = [version for found in self._models.values() for version in found.values()]
+        return frozenset(version.model for version in versions if version.model is not None)
+
     def loaded_count(self) -> int:
         """How many versions of models are in memory."""
-        return sum(
-            version.model is not None
-            for versions in self._models.values()
-            for version in versions.values()
-        )
+        return len(self.loaded())
+
+    def watch(self, user: User) -> None:
+        """Tell `user`, as long as it lives, when models have left the memory."""
+        self._users.add(user)
 
     def add(self, path: Path) -> LoadedModel:
         """Add the file at `path` under its name, in place of a model of that name, and load it."""
         files = files_at(path)
-        with self._changing:
+        with self._changes():
             self._added[files.name] = (files,)
-            self._publish({**self._models, files.name: {files.version: _Version(files)}})
+            self._publish({**self._models, files.name: {files.version: Version(files)}})
         return self.get(files.name)
 
     def get(self, name: str = "", version: str = "") -> LoadedModel:
@@ -178,7 +105,7 @@ class Repository:
         Where that fails, what was loaded before is served on. Raises NotFound or ModelRejected.
         """
         name = name or self.default_name
-        with self._changing:
+        with self._changes():
             if (found := self._found().get(name)) is not None:
                 self._publish({**self._models, name: self._followed(name, found)})
             versions = self._versions(name)
@@ -194,15 +121,29 @@ class Repository:
         Requests that run are finished; the memory is free when the last of them is. Raises
         NotFound.
         """
-        versions = self._versions(name)
-        for unloaded in [_find(name, versions, version)] if version else versions.values():
-            unloaded.unload()
+        with self._changes():
+            versions = self._versions(name)
+            for unloaded in [_find(name, versions, version)] if version else versions.values():
+                unloaded.unload()
 
     def refresh(self) -> None:
         """Look for models that came, changed or went, and load anew what had been loaded."""
-        with self._changing:
+        with self._changes():
             found = self._found()
             self._publish({name: self._followed(name, files) for name, files in found.items()})
+
+    @contextlib.contextmanager
+    def _changes(self) -> Iterator[None]:
+        """One change after another; users are told when models left the memory."""
+        with self._changing:
+            before = self.loaded()
+            try:
+                yield
+            finally:
+                if before - self.loaded():
+                    resized.cache_clear()
+                    for user in list(self._users):
+                        user.tidy()
 
     def _found(self) -> dict[str, tuple[ModelFiles, ...]]:
         """The files of all models as they are now."""
@@ -210,7 +151,7 @@ class Repository:
         listed = {} if self._directory is None else scan(self._directory)
         return embedded | listed | self._added
 
-    def _followed(self, name: str, found: tuple[ModelFiles, ...]) -> _Versions:
+    def _followed(self, name: str, found: tuple[ModelFiles, ...]) -> Versions:
         """The versions of a model whose files were `found`; those it has, while none is better.
 
         A new version of a model that is in use is loaded before anybody is given it; then the older
@@ -220,7 +161,7 @@ class Repository:
         in_use = [version for version in known.values() if version.model is not None]
         unloaded = bool(known) and all(version.unloaded for version in known.values())
         versions = {
-            files.version: known.get(files.version) or _Version(files, unloaded) for files in found
+            files.version: known.get(files.version) or Version(files, unloaded) for files in found
         }
         for files in found:
             versions[files.version].follow(files, wanted=bool(in_use) and files is found[0])
@@ -231,25 +172,25 @@ class Repository:
             versions |= {version.files.version: version for version in in_use}
         return dict(sorted(versions.items(), key=lambda item: -int(item[0])))
 
-    def _publish(self, models: dict[str, _Versions]) -> None:
+    def _publish(self, models: dict[str, Versions]) -> None:
         """Let everybody see `models`, the default first, the others by name."""
         order = sorted(models, key=lambda name: (name != self.default_name, name))
         self._models = {name: models[name] for name in order}
 
-    def _versions(self, name: str) -> _Versions:
+    def _versions(self, name: str) -> Versions:
         models, name = self._models, name or self.default_name
         if name not in models:
             raise NotFound("model", name, models)
         return models[name]
 
 
-def _find(name: str, versions: _Versions, version: str) -> _Version:
+def _find(name: str, versions: Versions, version: str) -> Version:
     if version not in versions:
         raise NotFound(f"version of model {name!r}", version, versions)
     return versions[version]
 
 
-def _describe(name: str, versions: _Versions, version: str = "") -> ModelInfo:
+def _describe(name: str, versions: Versions, version: str = "") -> ModelInfo:
     """What the catalogue says; `version` "" = the one a request gets that names none."""
     infos = [known.info() for known in versions.values()]
     states = tuple(
