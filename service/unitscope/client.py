@@ -19,9 +19,10 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServ
 from unitscope.api import ProgressListener, follow
 from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.loaded import ModelInfo
-from unitscope.engine.request import Event, Maximization, MaximizeRequest
+from unitscope.engine.request import Caller, Event, Maximization, MaximizeRequest
 from unitscope.graph.layers import Layer
 from unitscope.rpc import convert_attribute
+from unitscope.rpc.caller import to_metadata
 from unitscope.rpc.convert import from_event, from_maximization, to_request, to_stream_request
 from unitscope.rpc.convert_model import from_layer, from_model
 from unitscope.rpc.status import from_call
@@ -36,12 +37,22 @@ class Client:
     """Asks the server at `target` ("host:port"); usable as a context manager.
 
     `timeout_seconds`: for every call that does not bring its own; None waits as long as it takes.
+    `name`: clients share a server's time equally; "" for that of this address. `priority`: "low",
+    "normal" or "high", how large a share its requests have.
     """
 
-    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_seconds: float | None = None,
+        name: str = "",
+        priority: str = "normal",
+    ) -> None:
         self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._service: Any = UnitscopeServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._timeout = timeout_seconds
+        self._metadata = to_metadata(Caller(name, priority))
 
     def maximize(
         self,
@@ -72,7 +83,8 @@ class Client:
     ) -> Generator[Event, None, None]:
         """Accepted, then Progress, last Maximization. Closing the generator cancels the request."""
         request = _stream_request(unit, progress_every_steps, options)
-        call = self._service.StreamMaximize(request, timeout=_first(timeout_seconds, self._timeout))
+        timeout = _first(timeout_seconds, self._timeout)
+        call = self._service.StreamMaximize(request, timeout=timeout, metadata=self._metadata)
         with _typed_errors():
             try:
                 yield from map(from_event, call)
@@ -135,7 +147,8 @@ class Client:
 
     def _call(self, method: Any, request: Any, timeout_seconds: float | None = None) -> Any:
         with _typed_errors():
-            return method(request, timeout=_first(timeout_seconds, self._timeout))
+            timeout = _first(timeout_seconds, self._timeout)
+            return method(request, timeout=timeout, metadata=self._metadata)
 
     def __enter__(self) -> Self:
         return self
@@ -152,10 +165,18 @@ class Client:
 class AsyncClient:
     """`Client` for asyncio; make and use it inside one event loop."""
 
-    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_seconds: float | None = None,
+        name: str = "",
+        priority: str = "normal",
+    ) -> None:
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._service: Any = UnitscopeServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._timeout = timeout_seconds
+        self._metadata = to_metadata(Caller(name, priority))
 
     async def maximize(
         self, unit: int | str, *, timeout_seconds: float | None = None, **options: Any
@@ -174,7 +195,8 @@ class AsyncClient:
     ) -> AsyncGenerator[Event, None]:
         """Accepted, then Progress, last Maximization. Closing the generator cancels the request."""
         request = _stream_request(unit, progress_every_steps, options)
-        call = self._service.StreamMaximize(request, timeout=_first(timeout_seconds, self._timeout))
+        timeout = _first(timeout_seconds, self._timeout)
+        call = self._service.StreamMaximize(request, timeout=timeout, metadata=self._metadata)
         with _typed_errors():
             try:
                 async for message in call:
@@ -238,7 +260,8 @@ class AsyncClient:
 
     async def _call(self, method: Any, request: Any, timeout_seconds: float | None = None) -> Any:
         with _typed_errors():
-            return await method(request, timeout=_first(timeout_seconds, self._timeout))
+            timeout = _first(timeout_seconds, self._timeout)
+            return await method(request, timeout=timeout, metadata=self._metadata)
 
     async def __aenter__(self) -> Self:
         return self

@@ -71,8 +71,8 @@ def test_requests_of_one_program_step_together_and_keep_their_bytes(
     seen = Counted()
     with Engine(repository, observer=seen) as engine:
         asked = [
-            MaximizeRequest(unit=seed % 3, model="small", steps=200, seed=seed, **more)
-            for seed, more in enumerate([{}, {"target": None}] * 5)
+            MaximizeRequest(unit=seed % 3, model="small", steps=200, seed=seed)
+            for seed in range(10)
         ]
         crowd = [ticket.result() for ticket in [engine.submit(one) for one in asked]]
         assert max(seen.rows) == ROWS[0]

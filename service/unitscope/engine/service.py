@@ -7,7 +7,7 @@ from typing import Protocol
 
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.loaded import ModelInfo
-from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.request import NOBODY, Caller, MaximizeRequest
 from unitscope.engine.ticket import AttributionTicket, Ticket
 from unitscope.graph.layers import Layer
 
@@ -63,10 +63,10 @@ class Service(Protocol):
     def models(self) -> Models:
         """What can be asked for."""
 
-    def submit(self, request: MaximizeRequest) -> Ticket:
+    def submit(self, request: MaximizeRequest, caller: Caller = NOBODY) -> Ticket:
         """Take a request in; loads its model if need be.
 
-        Raises InvalidRequest, NotFound, ModelRejected, QueueFull or ShuttingDown.
+        Raises InvalidRequest, NotFound, ModelRejected, QueueFull, DeadlineExceeded or ShuttingDown.
         """
 
     def attribute(self, request: AttributeRequest) -> AttributionTicket:

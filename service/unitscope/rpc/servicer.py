@@ -17,6 +17,7 @@ from unitscope.engine.request import Maximization, MaximizeRequest, Progress
 from unitscope.engine.service import Service
 from unitscope.engine.ticket import Ticket
 from unitscope.rpc import convert, convert_attribute, convert_model
+from unitscope.rpc.caller import caller_of
 from unitscope.rpc.pages import paginate
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,7 +33,7 @@ class Servicer(UnitscopeServiceServicer):
         self, request: maximize_pb2.MaximizeRequest, context: Context
     ) -> maximize_pb2.MaximizeResponse:
         """The finished picture."""
-        async with self._submitted(convert.from_request(request)) as ticket:
+        async with self._submitted(convert.from_request(request), context) as ticket:
             async for event in ticket.aevents():
                 if isinstance(event, Maximization):
                     return convert.to_maximization(event)
@@ -44,7 +45,7 @@ class Servicer(UnitscopeServiceServicer):
         """Accepted, progress at the caller's cadence, the finished picture."""
         asked, every = convert.from_stream_request(request)
         next_step = every
-        async with self._submitted(asked) as ticket:
+        async with self._submitted(asked, context) as ticket:
             async for event in ticket.aevents():
                 if isinstance(event, Progress):
                     if event.preview is None and event.step < min(next_step, event.steps):
@@ -119,9 +120,11 @@ class Servicer(UnitscopeServiceServicer):
         return model_pb2.UnloadModelResponse()
 
     @asynccontextmanager
-    async def _submitted(self, request: MaximizeRequest) -> AsyncIterator[Ticket]:
+    async def _submitted(self, request: MaximizeRequest, context: Context) -> AsyncIterator[Ticket]:
         """A ticket that is cancelled when its RPC ends, for whatever reason."""
-        submitting = asyncio.create_task(asyncio.to_thread(self._service.submit, request))
+        submitting = asyncio.create_task(
+            asyncio.to_thread(self._service.submit, request, caller_of(context))
+        )
         try:
             ticket = await asyncio.shield(submitting)
         except asyncio.CancelledError:

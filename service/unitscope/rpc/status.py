@@ -20,6 +20,7 @@ from google.rpc import status_pb2
 from unitscope.errors import (
     Cancelled,
     DeadGradient,
+    DeadlineExceeded,
     InvalidRequest,
     ModelRejected,
     ModelUnloaded,
@@ -133,6 +134,7 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
     ),
     DeadGradient: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_no_ascent),
     NotFinite: _Row(grpc.StatusCode.FAILED_PRECONDITION, detail=_no_ascent),
+    DeadlineExceeded: _Row(grpc.StatusCode.DEADLINE_EXCEEDED),
     QueueFull: _Row(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         {"waiting": int, "retry_after_seconds": float},
