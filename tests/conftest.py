@@ -10,6 +10,7 @@ import pytest
 
 from tests.models import CARD, perceptron, small_classifier
 from tests.rpc.live import LiveServer, live_server
+from tests.services import Models
 from unitscope.client import Client
 from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
@@ -49,9 +50,15 @@ def engine(repository: Repository) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture(scope="session", params=["in_process", "isolated"])
+def models(request: pytest.FixtureRequest, repository: Repository, model_directory: Path) -> Models:
+    """The small models, in this process and in workers."""
+    return repository if request.param == "in_process" else model_directory
+
+
 @pytest.fixture(scope="session")
-def live(repository: Repository) -> Iterator[LiveServer]:
-    with live_server(repository) as live:
+def live(models: Models) -> Iterator[LiveServer]:
+    with live_server(models) as live:
         yield live
 
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.services import Models, serving
 from unitscope.ascent.presets import PRESETS, Regularizer
 from unitscope.ascent.transforms import Transform
-from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.engine import EngineSettings
 from unitscope.engine.picture import decode
-from unitscope.engine.repository import Repository
 from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress, Term
+from unitscope.engine.service import Service
 from unitscope.errors import Cancelled, DeadGradient, InvalidRequest, QueueFull, ShuttingDown
+
+
+@pytest.fixture(scope="module")
+def engine(models: Models) -> Iterator[Service]:
+    with serving(models) as engine:
+        yield engine
 
 
 def request(
@@ -24,7 +32,7 @@ def request(
     return MaximizeRequest(**({"unit": unit} | options), model=model, steps=steps)
 
 
-def test_a_request_from_accepted_to_result(engine: Engine) -> None:
+def test_a_request_from_accepted_to_result(engine: Service) -> None:
     events = list(engine.submit(request("bee", preview_every_steps=5)).events())
     assert isinstance(events[0], Accepted) and events[0].unit == 1
     assert all(isinstance(event, Progress) for event in events[1:-1])
@@ -57,7 +65,7 @@ def test_a_request_from_accepted_to_result(engine: Engine) -> None:
     assert decode(result.image, 3).shape == (3, result.height_px, result.width_px)
 
 
-def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: Engine) -> None:
+def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: Service) -> None:
     alone = engine.submit(request(seed=5)).result()
     others = [engine.submit(request(unit, seed=seed)) for unit in range(3) for seed in (5, 6)]
     again = engine.submit(request(seed=5)).result()
@@ -91,14 +99,14 @@ def test_the_same_request_gives_the_same_bytes_whoever_else_is_served(engine: En
     ],
     ids=str,
 )
-def test_options_ascend(engine: Engine, options: dict[str, Any]) -> None:
+def test_options_ascend(engine: Service, options: dict[str, Any]) -> None:
     metrics = engine.submit(request(**({"steps": 30} | options))).result().metrics
     assert metrics.activation_end > metrics.activation_start
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("model", ["small", "perceptron"])
-def test_every_preset_ascends(engine: Engine, preset: str, model: str) -> None:
+def test_every_preset_ascends(engine: Service, preset: str, model: str) -> None:
     """Also a hidden unit, an entry of a vector, of a perceptron."""
     layer = "hidden" if model == "perceptron" else ""
     options: dict[str, Any] = {"views": 2} if PRESETS[preset].views > 2 else {}
@@ -107,7 +115,7 @@ def test_every_preset_ascends(engine: Engine, preset: str, model: str) -> None:
     assert metrics.activation_end > metrics.activation_start
 
 
-def test_a_target_is_reached_and_ends_the_ascent(engine: Engine) -> None:
+def test_a_target_is_reached_and_ends_the_ascent(engine: Service) -> None:
     free = engine.submit(request(steps=200)).result().metrics
     target = (free.activation_start + free.activation_end) / 2
     metrics = engine.submit(request(steps=200, target=target)).result().metrics
@@ -115,18 +123,18 @@ def test_a_target_is_reached_and_ends_the_ascent(engine: Engine) -> None:
     assert abs(metrics.activation_end - target) < 0.3 * (free.activation_end - target)
 
 
-def test_a_unit_brought_down_is_not_doubted_for_being_low(engine: Engine) -> None:
+def test_a_unit_brought_down_is_not_doubted_for_being_low(engine: Service) -> None:
     low = engine.submit(request(0, weight=-1.0, steps=60)).result().metrics
     assert low.rank is not None and low.rank > 1 and low.doubts == ()
 
 
-def test_an_image_can_be_begun_with(engine: Engine) -> None:
+def test_an_image_can_be_begun_with(engine: Service) -> None:
     first = engine.submit(request(steps=40)).result()
     second = engine.submit(request(steps=1, start_image=first.image)).result().metrics
     assert second.activation_start == pytest.approx(first.metrics.activation_end, rel=0.05)
 
 
-def test_transforms_never_move_the_picture_itself(engine: Engine) -> None:
+def test_transforms_never_move_the_picture_itself(engine: Service) -> None:
     """However far the views stray, what is not climbed stays where it was."""
     strayed = (Transform("jitter", 0.5, 0.5), Transform("rotate", 90, 90), Transform("flip"))
     first = engine.submit(request(steps=40)).result()
@@ -137,7 +145,7 @@ def test_transforms_never_move_the_picture_itself(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("objective", ["inversion", "caricature"])
-def test_an_image_can_be_compared_with(engine: Engine, objective: str) -> None:
+def test_an_image_can_be_compared_with(engine: Service, objective: str) -> None:
     reference = engine.submit(request(steps=40)).result().image
     asked = request(None, layer="relu_out", objective=objective, reference=reference, steps=40)
     metrics = engine.submit(asked).result().metrics
@@ -146,20 +154,20 @@ def test_an_image_can_be_compared_with(engine: Engine, objective: str) -> None:
 
 
 @pytest.mark.parametrize("layer", ["", "relu_out"])
-def test_a_sleeping_unit_is_woken(engine: Engine, layer: str) -> None:
+def test_a_sleeping_unit_is_woken(engine: Service, layer: str) -> None:
     metrics = engine.submit(request(model="asleep", layer=layer, steps=64)).result().metrics
     assert metrics.gradient_status == "redirected"
     assert metrics.activation_end > metrics.activation_start
 
 
 @pytest.mark.parametrize("steps", [1, 64, 200])
-def test_a_unit_behind_dead_relus_ends_with_a_reason(engine: Engine, steps: int) -> None:
+def test_a_unit_behind_dead_relus_ends_with_a_reason(engine: Service, steps: int) -> None:
     ticket = engine.submit(MaximizeRequest(unit=1, model="dead", steps=steps))
     with pytest.raises(DeadGradient, match="unit 1 of layer 'fc'"):
         ticket.result()
 
 
-def test_an_error_in_one_request_hurts_no_other(engine: Engine) -> None:
+def test_an_error_in_one_request_hurts_no_other(engine: Service) -> None:
     dead = engine.submit(MaximizeRequest(unit=1, model="dead", steps=64))
     fine = engine.submit(request())
     with pytest.raises(DeadGradient):
@@ -168,8 +176,8 @@ def test_an_error_in_one_request_hurts_no_other(engine: Engine) -> None:
     assert engine.stats().active == engine.stats().queue_depth == 0
 
 
-def test_cancelling_frees_the_place_and_hurts_nobody(repository: Repository) -> None:
-    with Engine(repository, EngineSettings(max_active=1, max_requests=2)) as engine:
+def test_cancelling_frees_the_place_and_hurts_nobody(models: Models) -> None:
+    with serving(models, EngineSettings(max_active=1, max_requests=2)) as engine:
         long = engine.submit(request(steps=4096))
         events = long.events()
         assert isinstance(next(events), Accepted) and isinstance(next(events), Progress)
@@ -181,8 +189,8 @@ def test_cancelling_frees_the_place_and_hurts_nobody(repository: Repository) -> 
         assert waiting.result().metrics.steps == 20
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_again(repository: Repository) -> None:
-    with Engine(repository, EngineSettings(max_active=1, max_requests=2)) as engine:
+def test_a_full_queue_refuses_and_says_when_to_come_again(models: Models) -> None:
+    with serving(models, EngineSettings(max_active=1, max_requests=2)) as engine:
         tickets = [engine.submit(request(steps=4096)) for _ in range(2)]
         with pytest.raises(QueueFull) as caught:
             engine.submit(request())
@@ -192,34 +200,34 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(repository: Repository
         assert engine.submit(request()).result().metrics.steps == 20
 
 
-def test_closing_drains_and_then_cuts(repository: Repository) -> None:
-    engine = Engine(repository)
-    short, long = engine.submit(request(steps=2)), engine.submit(request(steps=4096))
-    assert isinstance(next(long.events()), Accepted)
-    short.result()
-    closer = threading.Thread(target=engine.close, args=(0.2,))
-    closer.start()
-    with pytest.raises(ShuttingDown):
-        list(long.events())
-    closer.join(timeout=30)
-    with pytest.raises(ShuttingDown):
-        engine.submit(request())
+def test_closing_drains_and_then_cuts(models: Models) -> None:
+    with serving(models) as engine:
+        short, long = engine.submit(request(steps=2)), engine.submit(request(steps=4096))
+        assert isinstance(next(long.events()), Accepted)
+        short.result()
+        closer = threading.Thread(target=engine.close, args=(0.2,))
+        closer.start()
+        with pytest.raises(ShuttingDown):
+            list(long.events())
+        closer.join(timeout=30)
+        with pytest.raises(ShuttingDown):
+            engine.submit(request())
 
 
-def test_a_wrong_request_never_enters(engine: Engine) -> None:
+def test_a_wrong_request_never_enters(engine: Service) -> None:
     with pytest.raises(InvalidRequest):
         engine.submit(request(steps=0))
     assert engine.stats().queue_depth == 0
 
 
-def test_programs_are_shared_and_bounded(repository: Repository) -> None:
-    with Engine(repository, EngineSettings(max_programs=2)) as engine:
+def test_programs_are_shared_and_bounded(models: Models) -> None:
+    with serving(models, EngineSettings(max_programs=2)) as engine:
         for size in (8, 8, 16, 20):
             engine.submit(request(image_size_px=size, steps=1)).result()
         assert engine.stats().programs == 2
 
 
-def test_events_can_be_awaited(engine: Engine) -> None:
+def test_events_can_be_awaited(engine: Service) -> None:
     async def climb() -> list[object]:
         return [event async for event in engine.submit(request()).aevents()]
 
@@ -227,7 +235,7 @@ def test_events_can_be_awaited(engine: Engine) -> None:
     assert isinstance(events[0], Accepted) and isinstance(events[-1], Maximization)
 
 
-def test_the_observer_is_told_of_every_step(repository: Repository) -> None:
+def test_the_observer_is_told_of_every_step(models: Models) -> None:
     class Count:
         def __init__(self) -> None:
             self.steps: list[float] = []
@@ -240,7 +248,7 @@ def test_the_observer_is_told_of_every_step(repository: Repository) -> None:
             self.programs.append(seconds)
 
     count = Count()
-    with Engine(repository, observer=count) as engine:
+    with serving(models, observer=count) as engine:
         engine.submit(request()).result()
     assert len(count.steps) == 20 and len(count.programs) == 1
     assert np.min(count.steps) > 0

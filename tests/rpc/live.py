@@ -14,12 +14,13 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from tests.services import Models, serving
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
 from unitscope.client import Client
 from unitscope.config import Settings
-from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.engine import EngineSettings
 from unitscope.engine.limits import Limits
-from unitscope.engine.repository import Repository
+from unitscope.engine.service import Service
 from unitscope.rpc.metrics import ServerMetrics
 from unitscope.rpc.server import METHODS, Server
 
@@ -40,16 +41,16 @@ def health_of(channel: grpc.Channel) -> Any:
 
 
 class LiveServer:
-    """A started server and the engine behind it."""
+    """A started server and the service behind it."""
 
     def __init__(
         self,
         server: Server,
-        engine: Engine,
+        service: Service,
         metrics: ServerMetrics,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.engine = engine
+        self.service = service
         self.metrics = metrics
         self.grpc_port = server.grpc_port
         self.http_port = server.http_port
@@ -83,25 +84,25 @@ class LiveServer:
 
 @contextmanager
 def live_server(
-    repository: Repository,
+    models: Models,
     settings: EngineSettings = EngineSettings(limits=LIMITS),  # noqa: B008  frozen
 ) -> Iterator[LiveServer]:
-    """Serve `repository` on free ports until the block is left."""
+    """Serve `models` on free ports until the block is left."""
     metrics = ServerMetrics(METHODS)
-    with event_loop() as loop, Engine(repository, settings, metrics) as engine:
-        metrics.watch(engine)
+    with event_loop() as loop, serving(models, settings, metrics) as service:
+        metrics.watch(service)
 
         async def start() -> Server:
-            server = Server(engine, metrics, Settings(grpc_port=0, http_port=0))
+            server = Server(service, metrics, Settings(grpc_port=0, http_port=0))
             await server.start()
             return server
 
         server = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
-        live = LiveServer(server, engine, metrics, loop)
+        live = LiveServer(server, service, metrics, loop)
         try:
             yield live
         finally:
-            engine.close()
+            service.close()
             live.drain().result(60)
 
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.rpc.live import ENDLESS, LiveServer, live_server
-from unitscope.engine.repository import Repository
+from tests.services import Models
 from unitscope.engine.request import Accepted
 from unitscope.errors import NotFound
 
@@ -26,8 +26,8 @@ def scrape(live: LiveServer) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_requests_and_steps_are_counted(repository: Repository) -> None:
-    with live_server(repository) as live, live.client() as client:
+def test_requests_and_steps_are_counted(models: Models) -> None:
+    with live_server(models) as live, live.client() as client:
         client.maximize(1, model="small", steps=4)
         client.maximize(2, model="small", steps=3)
         with pytest.raises(NotFound):
@@ -43,8 +43,8 @@ def test_requests_and_steps_are_counted(repository: Repository) -> None:
         assert not any("secret" in name for names in samples for name in names)
 
 
-def test_what_is_under_way_is_shown(repository: Repository) -> None:
-    with live_server(repository) as live, live.client() as client:
+def test_what_is_under_way_is_shown(models: Models) -> None:
+    with live_server(models) as live, live.client() as client:
         assert scrape(live)["unitscope_requests_in_flight", "StreamMaximize"] == 0
         stream = client.stream(1, model="small", steps=ENDLESS)
         assert isinstance(next(stream), Accepted)
@@ -56,8 +56,8 @@ def test_what_is_under_way_is_shown(repository: Repository) -> None:
         stream.close()
 
 
-def test_a_cancelled_request_is_counted_as_cancelled(repository: Repository) -> None:
-    with live_server(repository) as live, live.client() as client:
+def test_a_cancelled_request_is_counted_as_cancelled(models: Models) -> None:
+    with live_server(models) as live, live.client() as client:
         stream: Any = client.stream(1, model="small", steps=ENDLESS)
         next(stream)
         stream.close()

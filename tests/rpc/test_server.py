@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from tests.rpc.live import ENDLESS, LIMITS, LiveServer, health_of, live_server, service_of
+from tests.services import Models
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope.client import Client
 from unitscope.engine.engine import Engine, EngineSettings
@@ -42,10 +43,10 @@ def service(channel: grpc.Channel) -> Any:
 
 
 @pytest.fixture
-def narrow(repository: Repository) -> Iterator[LiveServer]:
+def narrow(models: Models) -> Iterator[LiveServer]:
     """One request takes turns, one more may wait."""
     settings = EngineSettings(limits=LIMITS, max_active=1, max_requests=2)
-    with live_server(repository, settings) as live:
+    with live_server(models, settings) as live:
         yield live
 
 
@@ -275,7 +276,7 @@ def test_an_unexpected_failure_tells_nothing_of_the_inside(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(live.engine.models, "info", lambda _: 1 / 0)
+    monkeypatch.setattr(live.service.models, "info", lambda *_: 1 / 0)
     found = refused(service.GetModel, model_pb2.GetModelRequest(), grpc.StatusCode.INTERNAL)
     assert found["ErrorInfo"].reason == "INTERNAL"
     assert not found["ErrorInfo"].metadata
@@ -318,11 +319,11 @@ def test_a_passed_deadline_frees_the_place(narrow: LiveServer) -> None:
         assert client.maximize(1, model="small", steps=3).metrics.steps == 3
 
 
-def test_of_sixteen_one_leaves_and_hurts_nobody(repository: Repository) -> None:
+def test_of_sixteen_one_leaves_and_hurts_nobody(models: Models) -> None:
     def ask(seed: int) -> bytes:
         return client.maximize(seed % 5, model="small", steps=30, seed=seed).image
 
-    with live_server(repository) as live, live.client() as client:
+    with live_server(models) as live, live.client() as client:
         leaver = client.stream(1, model="small", steps=ENDLESS)
         assert isinstance(next(leaver), Accepted)
         with ThreadPoolExecutor(15) as pool:
@@ -332,7 +333,7 @@ def test_of_sixteen_one_leaves_and_hurts_nobody(repository: Repository) -> None:
         assert len(set(together)) == 15
         assert together[:2] == [ask(0), ask(1)]
         live.drain().result(60)
-        assert live.engine.stats().active == 0
+        assert live.service.stats().active == 0
 
 
 class GatedRepository(Repository):
@@ -413,13 +414,13 @@ def test_while_the_drain_is_announced_requests_are_still_taken(repository: Repos
         drain.cancel()
 
 
-def test_what_a_drain_cannot_finish_ends_with_unavailable(repository: Repository) -> None:
-    with live_server(repository) as live, live.client() as client, live.channel() as channel:
+def test_what_a_drain_cannot_finish_ends_with_unavailable(models: Models) -> None:
+    with live_server(models) as live, live.client() as client, live.channel() as channel:
         service = service_of(channel)
         asked = maximize_pb2.StreamMaximizeRequest(maximize=request_of(steps=ENDLESS))
         stream = service.StreamMaximize(asked)
         assert next(stream).WhichOneof("event") == "accepted"
-        live.engine.close()
+        live.service.close()
         with pytest.raises(grpc.RpcError) as caught:
             list(stream)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
