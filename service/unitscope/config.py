@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from unitscope.errors import InvalidRequest
@@ -20,7 +19,9 @@ class Settings:
     """Where the server listens and how it stops.
 
     `host`: address of both doors; loopback unless told otherwise. A port 0 lets the system choose.
-    `models`: directory whose `*.onnx` files are served beside the embedded model.
+    `models`: directory whose models are served beside the embedded one: `*.onnx` files, or in
+    Triton's layout; or its URL, with the extra `fsspec`. `models_poll_seconds`: how often to look
+    whether models came, changed or went; 0 = only when somebody asks to load one.
     `max_request_bytes`: larger messages are refused before they are read; there is room for the
     largest image that is taken, 16 MiB.
     `drain_announce_seconds`: after SIGTERM, how long the health service says NOT_SERVING while
@@ -33,7 +34,8 @@ class Settings:
     host: str = "127.0.0.1"
     grpc_port: int = 8001
     http_port: int = 8000
-    models: Path | None = None
+    models: str | None = None
+    models_poll_seconds: float = 0.0
     max_request_bytes: int = 17 << 20
     drain_announce_seconds: float = 2.0
     drain_grace_seconds: float = 25.0

@@ -12,7 +12,13 @@ from rich.console import Console
 
 from unitscope.api import open_model
 from unitscope.autodiff.gradient_model import save_gradient_model
-from unitscope.cli.options import JsonOption, LayerOption, ModelOption, ServerOption
+from unitscope.cli.options import (
+    MODELS_HELP,
+    JsonOption,
+    LayerOption,
+    ModelOption,
+    ServerOption,
+)
 from unitscope.cli.output import print_rows, screen
 from unitscope.cli.report import print_checkup
 from unitscope.client import Client
@@ -35,9 +41,7 @@ def layers(model: ModelOption = "", server: ServerOption = "", as_json: JsonOpti
 
 def models(
     server: ServerOption = "",
-    directory: Annotated[
-        Path | None, typer.Option("--models", help="Directory of ONNX files.")
-    ] = None,
+    directory: Annotated[str | None, typer.Option("--models", help=MODELS_HELP)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the models at hand."""

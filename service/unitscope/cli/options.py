@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+MODELS_HELP = "Directory of models, as ONNX files or in Triton's layout, or its URL."
+
 ModelOption = Annotated[
     str, typer.Option(help="Name of a model, or path of an ONNX file. Default: SqueezeNet 1.1.")
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from unitscope.cli.options import MODELS_HELP
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
 from unitscope.rpc.server import serve as serve_until_told
@@ -21,7 +21,7 @@ def serve(
     http_port: Annotated[
         int | None, typer.Option(help="/metrics and /healthz. Default: 8000.")
     ] = None,
-    models: Annotated[Path | None, typer.Option(help="Directory of ONNX files.")] = None,
+    models: Annotated[str | None, typer.Option(help=MODELS_HELP)] = None,
 ) -> None:
     """Serve over gRPC until SIGTERM; without a flag, UNITSCOPE_HOST and the like count."""
     logging.basicConfig(

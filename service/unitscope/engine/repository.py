@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from weakref import WeakSet
 from unitscope.engine.layout import ModelFiles, files_at, scan
 from unitscope.engine.loaded import LoadedModel, ModelInfo, ModelVersion
 from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, resized
+from unitscope.engine.mirror import Mirror
 from unitscope.engine.version import Version
 from unitscope.errors import ModelRejected, ModelUnloaded, NotFound
 from unitscope.graph.layers import Layer
@@ -31,12 +33,17 @@ class User(Protocol):
 class Repository:
     """Models by name, loaded when first asked for and kept. Safe to use from several threads.
 
-    Of a model with versions, a request that names none has the latest that can be used.
+    Of a model with versions, a request that names none has the latest that can be used. `models`: a
+    directory, or the URL of one (see `Mirror`); `directory`: where it is, or its copy. Raises
+    NotFound where there is none.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, models: str | os.PathLike[str] | None = None) -> None:
         self.default_name = DEFAULT_MODEL
-        self._directory = directory
+        given = os.fspath(models or "")
+        self._mirror = Mirror(given) if "://" in given else None
+        local = self._mirror.directory if self._mirror else given
+        self.directory = Path(local) if local else None
         self._added: dict[str, tuple[ModelFiles, ...]] = {}
         self._models: dict[str, Versions] = {}  # replaced as a whole: readers need no lock
         self._changing = threading.Lock()
@@ -148,7 +155,9 @@ class Repository:
     def _found(self) -> dict[str, tuple[ModelFiles, ...]]:
         """The files of all models as they are now."""
         embedded = {self.default_name: (files_at(embedded_model()),)}
-        listed = {} if self._directory is None else scan(self._directory)
+        if self._mirror is not None:
+            self._mirror.update()
+        listed = {} if self.directory is None else scan(self.directory)
         return embedded | listed | self._added
 
     def _followed(self, name: str, found: tuple[ModelFiles, ...]) -> Versions:

@@ -8,6 +8,7 @@ dies too. Queue, turns and programs belong to the workers, each with an engine o
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from concurrent.futures import wait
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from unitscope.engine.attribution import AttributeRequest
@@ -70,13 +70,14 @@ class Supervisor:
 
     def __init__(
         self,
-        directory: Path | None,
+        models: str | os.PathLike[str] | None,
         settings: EngineSettings,
         isolation: IsolationSettings,
         observer: Observer | None = None,
     ) -> None:
-        self.models = IsolatedModels(Repository(directory), self)
-        self._directory = directory
+        repository = Repository(models)
+        self.models = IsolatedModels(repository, self)
+        self._directory = repository.directory
         self._settings = settings
         self._isolation = isolation
         self._observer = observer or NoObserver()
@@ -271,12 +272,12 @@ def _check_room(worker: _Worker) -> None:
 
 
 def open_service(
-    directory: Path | None,
+    models: str | os.PathLike[str] | None,
     settings: EngineSettings,
     isolation: IsolationSettings,
     observer: Observer | None = None,
 ) -> Service:
-    """Serves the models of `directory`, each in a process of its own or all in this one."""
+    """Serves the models of a directory, each in a process of its own or all in this one."""
     if isolation.max_workers == 0:
-        return Engine(Repository(directory), settings, observer)
-    return Supervisor(directory, settings, isolation, observer)
+        return Engine(Repository(models), settings, observer)
+    return Supervisor(models, settings, isolation, observer)

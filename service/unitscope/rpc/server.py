@@ -22,6 +22,7 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
 )
 from unitscope.config import Settings, read_settings
 from unitscope.engine.engine import EngineSettings
+from unitscope.engine.polling import polling
 from unitscope.engine.service import Service
 from unitscope.engine.supervisor import IsolationSettings, open_service
 from unitscope.errors import InvalidRequest
@@ -129,7 +130,7 @@ def serve(
     isolation = isolation or read_settings(IsolationSettings)
     metrics = ServerMetrics(METHODS)
     service = open_service(settings.models, engine_settings, isolation, metrics)
-    with contextlib.closing(service):
+    with contextlib.closing(service), polling(service.models, settings.models_poll_seconds):
         metrics.watch(service)
         asyncio.run(_serve(service, metrics, settings))
 
