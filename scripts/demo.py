@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -25,15 +26,15 @@ UNITS: list[tuple[str, int | str]] = [
     ("", "golden retriever"),
     ("fire8_concat", 3),
 ]
-_ADDRESS = re.compile(r"serving gRPC on (\S+)")
+_ADDRESS = re.compile(r"serving gRPC on (\S+) and HTTP on (\S+)")
 _screen = Console()
 
 
 def main() -> None:
     """Everything, in order."""
     OUT.mkdir(exist_ok=True)
-    with running_server() as address, Client(address) as client:
-        _screen.print(f"server on {address}, pictures go to {OUT}/")
+    with running_server() as addresses, Client(addresses.grpc) as client:
+        _screen.print(f"server on {addresses.grpc}, pictures go to {OUT}/")
         results = ask_for_pictures(client)
     (OUT / "metrics.json").write_text(
         json.dumps([result.to_dict() for result in results], indent=2)
@@ -42,10 +43,20 @@ def main() -> None:
     _screen.print(table(results))
 
 
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a server listens, and its process."""
+
+    grpc: str
+    http: str
+    pid: int
+
+
 @contextlib.contextmanager
-def running_server() -> Iterator[str]:
-    """A server on free ports, as its address; it is stopped at the end."""
+def running_server(*words: str) -> Iterator[Addresses]:
+    """A server on free ports, started with further `words`; it is stopped at the end."""
     command = [sys.executable, "-m", "unitscope", "serve", "--grpc-port", "0", "--http-port", "0"]
+    command += words
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = []
@@ -53,7 +64,7 @@ def running_server() -> Iterator[str]:
             for line in process.stderr:
                 said.append(line)
                 if found := _ADDRESS.search(line):
-                    yield found[1]
+                    yield Addresses(found[1], found[2], process.pid)
                     return
             raise SystemExit(f"the server did not start:\n{''.join(said)}")
         finally:

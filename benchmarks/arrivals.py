@@ -1,0 +1,74 @@
+"""Callers that arrive at random and do not wait for one another: one process of them.
+
+Arrivals are a Poisson process at a stated rate, so that a slow server is not spared by callers who
+hold back (open loop; Schroeder, Wierman, Harchol-Balter 2006).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from unitscope.client import AsyncClient
+from unitscope.engine.request import Event, Maximization, Progress
+from unitscope.errors import QueueFull
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one process asks for: requests a second, for how many seconds, of which units."""
+
+    target: str
+    model: str
+    rate: float
+    seconds: float
+    units: Sequence[tuple[str, int]]
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Seconds since the experiment began and since the arrival; None where it did not come."""
+
+    arrived: float
+    first_progress: float | None
+    finished: float | None
+
+
+def arrive(load: Load) -> list[Answer]:
+    """Ask, and wait for the last answer."""
+    return asyncio.run(_arrive(load))
+
+
+async def _arrive(load: Load) -> list[Answer]:
+    rng = random.Random(load.seed)
+    client = AsyncClient(load.target, name=f"client-{load.seed}")
+    begun, calls = time.monotonic(), []
+    at = rng.expovariate(load.rate)
+    while at < load.seconds:
+        await asyncio.sleep(max(begun + at - time.monotonic(), 0.0))
+        layer, unit = rng.choice(load.units)
+        seed = rng.getrandbits(32)
+        asked = client.stream(unit, model=load.model, layer=layer, steps=load.steps, seed=seed)
+        calls.append(asyncio.create_task(_answer(asked, begun)))
+        at += rng.expovariate(load.rate)
+    answers = await asyncio.gather(*calls)
+    await client.close()
+    return answers
+
+
+async def _answer(events: AsyncIterator[Event], begun: float) -> Answer:
+    arrived, first = time.monotonic(), None
+    try:
+        async for event in events:
+            if isinstance(event, Progress) and first is None:
+                first = time.monotonic() - arrived
+            if isinstance(event, Maximization):
+                return Answer(arrived - begun, first, time.monotonic() - arrived)
+    except QueueFull:
+        return Answer(arrived - begun, first, None)
+    raise RuntimeError("a stream ended without a result")

@@ -1,0 +1,240 @@
+"""The service under load, through gRPC: one JSON line per experiment.
+
+    python -m benchmarks.online [--model FILE.onnx] [--layers NAME …] [--steps 64] [--seconds 20]
+
+A server is started and asked, and an engine in this process does the same work for comparison:
+
+- *lone*: one request at a time, here and there in turn: what the way through gRPC adds.
+- *crowd*: 32 callers of one layer at once, against one after another.
+- *load*: Poisson arrivals from several client processes, mixed layers and units, at stated parts
+  of what the engine does offline; the last is beyond what it can.
+- *soak*: thousands of requests of few steps: does memory grow, does the last wait longer?
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import re
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.arrivals import Load, arrive
+from benchmarks.timing import environment
+from scripts.demo import Addresses, running_server
+from unitscope.client import Client
+from unitscope.engine.engine import Engine
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import MaximizeRequest
+
+Result = dict[str, Any]
+
+CROWD = 32
+CLIENTS = 4
+RATES = (0.5, 0.8, 1.5)
+LONE_CALLS = 20
+SOAK_WARM_UP = 500
+
+
+def main() -> None:
+    """Run every experiment, and print what was found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--layers", nargs="+", default=[""])
+    parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
+    options = parser.parse_args()
+    repository = Repository(options.model.parent if options.model else None)
+    name = options.model.stem if options.model else repository.default_name
+    units = [
+        (layer, unit)
+        for layer in options.layers
+        for unit in range(min(8, repository.get(name).find_layer(layer).unit_count))
+    ]
+    words = ("--models", str(options.model.parent)) if options.model else ()
+    with Engine(repository) as engine, running_server(*words) as addresses:
+        bench = Bench(engine, addresses, name, units, options.steps)
+        bench.say("lone", bench.lone())
+        bench.say("crowd", bench.crowd())
+        offline = bench.offline()
+        for rate in RATES:
+            bench.say("load", bench.load(rate, offline, options.seconds))
+        if options.soak:
+            bench.say("soak", bench.soak(options.soak))
+
+
+class Bench:
+    """A server, and an engine beside it that is idle while the server is asked."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        addresses: Addresses,
+        model: str,
+        units: Sequence[tuple[str, int]],
+        steps: int,
+    ) -> None:
+        self._engine = engine
+        self._addresses = addresses
+        self._model = model
+        self._units = units
+        self._steps = steps
+        self._client = Client(addresses.grpc, name="bench")
+
+    def say(self, experiment: str, result: Result) -> None:
+        """Print a line of JSON."""
+        about = {"experiment": experiment, "model": self._model, "steps": self._steps}
+        print(json.dumps(about | result | environment()), flush=True)
+
+    def lone(self) -> Result:
+        """Median seconds of a call here and there, taking turns."""
+        times: dict[str, list[float]] = {"engine": [], "service": []}
+        for seed in range(LONE_CALLS + 2):
+            for name, ask in (("engine", self._here), ("service", self._there)):
+                begun = time.perf_counter()
+                ask(seed)
+                times[name].append(time.perf_counter() - begun)
+        medians = {name: statistics.median(values[2:]) for name, values in times.items()}
+        added = medians["service"] - medians["engine"]
+        return {f"{name}_ms": _ms(value) for name, value in medians.items()} | {
+            "added_ms": _ms(added)
+        }
+
+    def crowd(self) -> Result:
+        """Seconds for CROWD requests of one layer: one after another, and all at once, in turn."""
+        self._all_at_once(self._there)
+        alone, together = [], []
+        for _ in range(3):
+            alone.append(_seconds(lambda: [self._there(seed) for seed in range(CROWD)]))
+            together.append(_seconds(partial(self._all_at_once, self._there)))
+        one, all_ = statistics.median(alone), statistics.median(together)
+        return {"one_by_one_s": one, "at_once_s": all_, "times_faster": round(one / all_, 2)}
+
+    def offline(self) -> float:
+        """Requests a second that the engine does by itself, with as many callers as it likes."""
+        self._all_at_once(self._here)
+        return CROWD / _seconds(partial(self._all_at_once, self._here))
+
+    def load(self, part: float, offline: float, seconds: float) -> Result:
+        """Latency and throughput at `part` of the offline rate."""
+        rate = part * offline / CLIENTS
+        loads = [
+            Load(
+                target=self._addresses.grpc,
+                model=self._model,
+                rate=rate,
+                seconds=seconds,
+                units=self._units,
+                steps=self._steps,
+                seed=seed,
+            )
+            for seed in range(CLIENTS)
+        ]
+        before = self._fill()
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(CLIENTS, mp_context=context) as pool:
+            answers = [answer for found in pool.map(arrive, loads) for answer in found]
+        done = [answer for answer in answers if answer.finished is not None]
+        ends = sorted(one.arrived + one.finished for one in done if one.finished is not None)
+        busy = [end for end in ends if end <= seconds]
+        after = self._fill()
+        return {
+            "part_of_offline": part,
+            "offline_per_s": round(offline, 2),
+            "arrived_per_s": round(len(answers) / seconds, 2),
+            "done_per_s": round(len(busy) / seconds, 2),
+            "done_by_offline": round(len(busy) / seconds / offline, 2),
+            "refused": len(answers) - len(done),
+            "latency": _spread([one.finished for one in done]),
+            "first_progress": _spread([one.first_progress for one in done]),
+            "rows_per_step": round((after[0] - before[0]) / max(after[1] - before[1], 1), 2),
+        }
+
+    def soak(self, requests: int) -> Result:
+        """Resident memory and latency over many short requests."""
+        latencies, memory = [], []
+        for number in range(requests):
+            layer, unit = self._units[number % len(self._units)]
+            steps = 1 + number % 4
+            begun = time.perf_counter()
+            self._client.maximize(unit, model=self._model, layer=layer, steps=steps, seed=number)
+            latencies.append(time.perf_counter() - begun)
+            if number % 100 == 99:
+                memory.append(_resident_bytes(self._addresses.pid))
+        first, last = latencies[SOAK_WARM_UP : SOAK_WARM_UP + 1000], latencies[-1000:]
+        warm = memory[SOAK_WARM_UP // 100]
+        return {
+            "requests": requests,
+            "resident_mb_warm": warm >> 20,
+            "resident_mb_end": memory[-1] >> 20,
+            "growth": round(memory[-1] / warm - 1, 4),
+            "latency_first_thousand_ms": _ms(statistics.median(first)),
+            "latency_last_thousand_ms": _ms(statistics.median(last)),
+        }
+
+    def _here(self, seed: int) -> object:
+        layer, unit = self._units[0]
+        request = MaximizeRequest(
+            unit=unit, model=self._model, layer=layer, steps=self._steps, seed=seed
+        )
+        return self._engine.submit(request).result()
+
+    def _there(self, seed: int) -> object:
+        layer, unit = self._units[0]
+        return self._client.maximize(
+            unit, model=self._model, layer=layer, steps=self._steps, seed=seed
+        )
+
+    def _all_at_once(self, ask: Callable[[int], object]) -> None:
+        with ThreadPoolExecutor(CROWD) as pool:
+            list(pool.map(ask, range(CROWD)))
+
+    def _fill(self) -> tuple[float, float]:
+        """Rows and steps so far."""
+        with urllib.request.urlopen(f"http://{self._addresses.http}/metrics", timeout=10) as page:
+            text = page.read().decode()
+        found = re.search(r"unitscope_step_rows_count (\S+)\nunitscope_step_rows_sum (\S+)", text)
+        assert found is not None
+        return float(found[2]), float(found[1])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 2)
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float]:
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return {}
+    return {
+        "p50_ms": _ms(known[len(known) // 2]),
+        "p99_ms": _ms(known[min(int(len(known) * 0.99), len(known) - 1)]),
+    }
+
+
+def _resident_bytes(pid: int) -> int:
+    """Of a process and those it started."""
+    own = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for found in lists for child in found.read_text().split()]
+    return (int(own[1]) << 10 if own else 0) + sum(map(_resident_bytes, children))
+
+
+if __name__ == "__main__":
+    main()
