@@ -91,6 +91,25 @@ class ProgramSpec:
         return shapes
 
     @property
+    def shown(self) -> ProgramSpec:
+        """What of it decides how one picture is shown."""
+        return ProgramSpec(
+            subject=self.subject,
+            logits="",
+            terms=(),
+            image=self.image,
+            parameterization=self.parameterization,
+            stretched=self.stretched,
+        )
+
+    @property
+    def judged(self) -> ProgramSpec:
+        """What of it decides how one picture is judged."""
+        return ProgramSpec(
+            subject=self.subject, logits=self.logits, terms=self.terms, image=self.image
+        )
+
+    @property
     def seen_px(self) -> tuple[int, int]:
         """Height and width of what the model sees."""
         return self.subject.card.height_px, self.subject.card.width_px

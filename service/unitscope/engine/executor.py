@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime as ort
@@ -24,13 +25,22 @@ from unitscope.ascent.program import (
 from unitscope.ascent.subject import Subject, held_inputs, port
 from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels
+from unitscope.engine.sharing import (
+    CPU,
+    Compiled,
+    Footprint,
+    Weights,
+    compile_shared,
+    footprint,
+    handed_over,
+)
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts
 from unitscope.graph.original import with_output
 
 RUNTIME_VERSION: str = ort.__version__
 
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_PROVIDERS = ("CUDAExecutionProvider", CPU)
 _MEASURES = ("activation", "gradient_norm")
 """Outputs of a step that hold all rows."""
 _FATAL_ONLY = 4
@@ -45,18 +55,26 @@ _ORT_ERRORS = (
 
 @dataclass(slots=True, eq=False)
 class Program:
-    """The compiled graphs of a spec, and what its judge made of noise once that was asked."""
+    """The compiled graphs of a spec, and what its judge made of noise once that was asked.
+
+    Only `step` has the spec's rows, the other graphs have one.
+    """
 
     spec: ProgramSpec
-    step: ort.InferenceSession
-    render: ort.InferenceSession
-    judge: ort.InferenceSession
+    step: Compiled
+    render: Compiled
+    judge: Compiled
     noise_scores: np.ndarray | None = None
+
+    @property
+    def graphs(self) -> tuple[Compiled, ...]:
+        """All of them."""
+        return self.step, self.render, self.judge
 
     @property
     def provider(self) -> str:
         """The execution provider that runs it."""
-        return str(self.step.get_providers()[0])
+        return str(self.step.session.get_providers()[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +107,7 @@ class Ascent:
     def __init__(
         self, program: Program, parameters: np.ndarray, fixed: Mapping[str, np.ndarray]
     ) -> None:
-        spec, device = program.spec, _device(program.step)
+        spec, device = program.spec, _device(program.step.session)
         shape = spec.row_shape
         begun = [parameters.reshape(shape)]  # each has memory of its own: it is not copied
         begun += [np.zeros(shape, np.float32) for _ in spec.state_names[1:]]
@@ -119,14 +137,24 @@ class Executor:
         ort.disable_telemetry_events()
         self._threads = threads
         self._providers = [name for name in _PROVIDERS if name in ort.get_available_providers()]
+        self._weights = Weights()
+        self._shown: WeakValueDictionary[ProgramSpec, Compiled] = WeakValueDictionary()
+        self._judging: WeakValueDictionary[ProgramSpec, Compiled] = WeakValueDictionary()
 
-    def compile(self, spec: ProgramSpec) -> Program:
-        """Build the graphs of `spec` and make them ready to run."""
+    def compile(
+        self, spec: ProgramSpec, reserve: Callable[[Footprint], None] = lambda _: None
+    ) -> Program:
+        """Build the graphs of `spec` and make them ready to run.
+
+        `reserve`: is told what the step will take before that is done, and may refuse.
+        """
+        step = build_step(spec)
+        reserve(footprint(step))
         return Program(
             spec,
-            step=self._session(build_step(spec)),
-            render=self._session(build_render(spec)),
-            judge=self._session(build_judge(spec)),
+            step=self._compile(step),
+            render=self._once(self._shown, build_render, spec.shown),
+            judge=self._once(self._judging, build_judge, spec.judged),
         )
 
     def step(
@@ -139,13 +167,13 @@ class Executor:
 
         `program`: for as many rows. `inputs`: of this step.
         """
-        binding = program.step.io_binding()
+        binding = program.step.session.io_binding()
         for row, (ascent, given) in enumerate(zip(ascents, inputs, strict=True)):
             _bind(binding, program.spec, row, ascent, given)
         for name in _MEASURES:
             binding.bind_output(port(name), "cpu")
         with _typed():
-            program.step.run_with_iobinding(binding)
+            program.step.session.run_with_iobinding(binding)
         for ascent in ascents:
             ascent.current, ascent.spare = ascent.spare, ascent.current
         activations, norms = (value.numpy() for value in binding.get_outputs()[-2:])
@@ -162,17 +190,17 @@ class Executor:
         drawn = [
             {
                 declared.name: rng.uniform(0.5, 1.5, declared.shape).astype(np.float32)
-                for declared in alone.step.get_inputs()
+                for declared in alone.step.session.get_inputs()
             }
             for _ in rows
         ]
         fed = {_of_row(name, row): drawn[row][name] for row in rows for name in drawn[row]}
-        names = [output.name for output in together.step.get_outputs()]
+        names = [output.name for output in together.step.session.get_outputs()]
         with _typed():
-            found = dict(zip(names, together.step.run(None, fed), strict=True))
+            found = dict(zip(names, together.step.session.run(None, fed), strict=True))
             for row in rows:
-                expected = alone.step.run(None, drawn[row])
-                for output, one in zip(alone.step.get_outputs(), expected, strict=True):
+                expected = alone.step.session.run(None, drawn[row])
+                for output, one in zip(alone.step.session.get_outputs(), expected, strict=True):
                     name, shared = output.name, output.name in map(port, _MEASURES)
                     other = found[name][row : row + 1] if shared else found[_of_row(name, row)]
                     if not _agree(other, one, alone.provider):
@@ -182,7 +210,7 @@ class Executor:
     def render(self, program: Program, ascent: Ascent, *, exact: bool = False) -> np.ndarray:
         """The picture `[C, H, W]` as it stands; `exact`: float32 in 0..1, before it is rounded."""
         with _typed():
-            (picture,) = program.render.run_with_ort_values(
+            (picture,) = program.render.session.run_with_ort_values(
                 [port("image" if exact else "picture")],
                 {port("parameters"): ascent.current[0]}
                 | {port(name): ascent.fixed[name] for name in program.spec.prior_shapes},
@@ -196,7 +224,7 @@ class Executor:
             for index, row in enumerate(weights)
         }
         with _typed():
-            activation, scores, logits = program.judge.run(
+            activation, scores, logits = program.judge.session.run(
                 [port("activation"), port("scores"), port("logits")],
                 rows | {port("picture"): pixels[None]},
             )
@@ -216,6 +244,27 @@ class Executor:
         with _typed():
             (weights,) = session.run(None, {port("picture"): pixels[None]})
         return np.asarray(weights[0])
+
+    def _once(
+        self,
+        known: WeakValueDictionary[ProgramSpec, Compiled],
+        build: Callable[[ProgramSpec], Parts],
+        spec: ProgramSpec,
+    ) -> Compiled:
+        """The graph of `spec` that another program has, or a new one: it runs too seldom to pay
+        for packed matrices.
+        """
+        found = known.get(spec)
+        if found is None:
+            known[spec] = found = self._compile(build(spec), packed=False)
+        return found
+
+    def _compile(self, parts: Parts, *, packed: bool = True) -> Compiled:
+        if self._providers[0] == CPU:
+            with _typed():
+                return compile_shared(parts, self._weights, threads=self._threads, packed=packed)
+        taken = footprint(parts)
+        return Compiled(self._session(parts), (), taken.total - taken.peak, taken.peak)
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -266,13 +315,7 @@ def open_session(
 
     Raises ModelRejected where ONNX Runtime has no kernel or finds the graph invalid.
     """
-    contents = [
-        ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weight))
-        for weight in parts.weights.values()
-    ]
-    if contents:
-        options.add_external_initializers(list(parts.weights), contents)
-    with _typed():
+    with handed_over(parts.weights, options), _typed():
         return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
 
 
