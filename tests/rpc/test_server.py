@@ -118,9 +118,11 @@ def test_progress_comes_no_more_often_than_asked(client: Client) -> None:
 # The catalogue
 
 
-def test_models_are_listed_with_what_is_wrong_with_them(client: Client) -> None:
+def test_models_are_listed_with_what_is_known_of_them(client: Client) -> None:
+    known = {name: client.model(name) for name in ("small", "bare", "text")}
     infos = {info.name: info for info in client.models()}
-    assert {"squeezenet1_1", "small", "bare", "text"} <= set(infos)
+    assert {"squeezenet1_1", *known} <= set(infos)
+    assert known.items() <= infos.items()
     assert infos["text"].error
     assert infos["small"].class_count == 5
     assert infos["bare"].preprocessing is not None

@@ -16,6 +16,7 @@ from unitscope.errors import (
     DeadGradient,
     InvalidRequest,
     ModelRejected,
+    ModelUnloaded,
     NotFinite,
     NotFound,
     OutOfMemory,
@@ -39,6 +40,11 @@ CASES: list[tuple[UnitscopeError, grpc.StatusCode, type[Any] | None]] = [
     ),
     (
         ModelRejected("no rule", node="n1", operator="Floor"),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        error_details_pb2.PreconditionFailure,
+    ),
+    (
+        ModelUnloaded("eyes", "2"),
         grpc.StatusCode.FAILED_PRECONDITION,
         error_details_pb2.PreconditionFailure,
     ),

@@ -65,7 +65,7 @@ def _here(
         raise InvalidRequest("model", brief(name), expected)
     _check(record, repository.get(name).info)
     with Engine(repository) as engine:
-        ticket = engine.submit(replace(request, model=name))
+        ticket = engine.submit(replace(request, model=name, model_version=""))
         return follow(ticket.events(), on_progress)
 
 
@@ -76,10 +76,11 @@ def _at(
     model: str,
     on_progress: ProgressListener | None,
 ) -> Maximization:
-    request = replace(request, model=model or request.model)
+    if model:
+        request = replace(request, model=model, model_version="")
     options = {field.name: getattr(request, field.name) for field in fields(request)}
     with Client(server) as client:
-        _check(record, client.model(request.model))
+        _check(record, client.model(request.model, request.model_version))
         return client.maximize(on_progress=on_progress, **options)
 
 

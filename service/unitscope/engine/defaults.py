@@ -28,7 +28,8 @@ def state_defaults(request: MaximizeRequest, info: ModelInfo) -> MaximizeRequest
     if request.image_size_px == _own_size(info):
         given["image_size_px"] = None
     terms = tuple(_term(term, info) for term in request.terms)
-    stated = replace(_term(request, info), model=info.name, terms=terms, **given)
+    given |= {"model": info.name, "model_version": info.version, "terms": terms}
+    stated = replace(_term(request, info), **given)
     exact: MaximizeRequest = from_plain(MaximizeRequest, to_plain(stated), "request")
     return exact
 

@@ -44,7 +44,7 @@ DELIVERY = ("request_id", "preview_every_steps")
 _LIBRARIES = ("unitscope", "numpy", "onnx", "pillow")
 _TIMES = ("_seconds", "_per_second")
 """How the names of metrics end that are never the same twice."""
-_ELSEWHERE = ("model", "model_sha256", "preprocessing")
+_ELSEWHERE = ("model", "model_version", "model_sha256", "preprocessing")
 _SECTIONS = (
     "request", "natural_images", "recipe", "model", "preprocessing", "versions", "platform",
     "metrics",
@@ -96,7 +96,7 @@ def make(plan: Plan, metrics: Metrics, provider: str) -> str:
         "request": without(asked, (*DELIVERY, "natural_images")),
         "natural_images": {"sha256": [_sha256(image) for image in plan.request.natural_images]},
         "recipe": to_plain(asked.recipe()),
-        "model": {"name": info.name, "sha256": info.sha256},
+        "model": {"name": info.name, "version": info.version, "sha256": info.sha256},
         "preprocessing": to_plain(metrics.preprocessing)
         | {"constants": to_plain(plan.model.subject.card.constants)},
         **circumstances(provider),
