@@ -46,7 +46,7 @@ DIRECTORY = re.compile(r"(?<![:/\w])(?:/[^\s/:]+)+/")
 PICTURES = 6
 LAST_PICTURES = 40
 """So many are tried at one size, and at the last."""
-SMALL_SIZES = (112, 64, 32)
+SMALL_SIZES = (112, 96, 64, 32)
 MANY_PARAMETERS = 40_000_000
 """A model with more is compared on the smallest pictures first: it has many activations, and time
 is short."""
