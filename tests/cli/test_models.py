@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.cli.shell import run
 from tests.models import SIZE, small_classifier
+from tests.rpc.live import LiveServer
 
 
 def test_layers_and_models_are_listed(
@@ -27,6 +28,20 @@ def test_layers_and_models_are_listed(
     status, printed, _ = run(monkeypatch, capsys, "models", "--models", model.parent, "--json")
     assert status == 0
     assert [info["name"] for info in json.loads(printed)] == ["squeezenet1_1", "small"]
+
+
+def test_a_server_is_told_to_load_and_unload(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tell(*words: str) -> tuple[int, str]:
+        status, _, said = run(monkeypatch, capsys, *words, "--server", live.target)
+        return status, said
+
+    assert tell("unload", "bare", "--model-version", "1") == (0, "")
+    status, said = tell("layers", "--model", "bare", "--model-version", "1")
+    assert status == 2 and "version 1 of model 'bare' was unloaded; load it to use it" in said
+    assert tell("load", "bare") == (0, "loaded version 1 of bare")
+    assert tell("layers", "--model", "bare", "--model-version", "1")[0] == 0
 
 
 def test_check_proves_a_gradient(

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from unitscope.cli.attribute import attribute
 from unitscope.cli.maximize import maximize
-from unitscope.cli.models import check, export_gradient, layers, models
+from unitscope.cli.models import check, export_gradient, layers, load, models, unload
 from unitscope.cli.output import screen
 from unitscope.cli.pictures import replay, sheet
 from unitscope.cli.serve import health, serve
@@ -29,6 +29,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     export_gradient,
     serve,
     health,
+    load,
+    unload,
 )
 """In the order in which `unitscope --help` lists them."""
 _MISTAKE = 2

@@ -18,6 +18,7 @@ from unitscope.cli.options import (
     ModelOption,
     PositionOption,
     ServerOption,
+    VersionOption,
     known,
 )
 from unitscope.cli.output import screen
@@ -36,6 +37,7 @@ def attribute(
         Path | None, typer.Option(help=".npy to write: signed, channels × height × width.")
     ] = None,
     model: ModelOption = "",
+    model_version: VersionOption = "",
     layer: LayerOption = "",
     position: PositionOption = "",
     method: Annotated[str, typer.Option(help=known(METHODS))] = "integrated_gradients",
@@ -55,6 +57,7 @@ def attribute(
     """Show which pixels of an image a unit's activation depends on."""
     options: dict[str, Any] = {
         "model": model,
+        "model_version": model_version,
         "layer": layer,
         "position": given.position(position),
         "method": method,

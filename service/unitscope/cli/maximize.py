@@ -25,6 +25,7 @@ from unitscope.cli.options import (
     ModelOption,
     PositionOption,
     ServerOption,
+    VersionOption,
     known,
 )
 from unitscope.cli.output import progress_bar, screen, write_picture
@@ -36,6 +37,7 @@ def maximize(
     out: Annotated[Path, typer.Option(help="File to write: .png, .jpg, .webp or .npy.")],
     unit: Annotated[str, typer.Option(help="Index of the unit, or label of a class.")] = "",
     model: ModelOption = "",
+    model_version: VersionOption = "",
     layer: LayerOption = "",
     preset: Annotated[
         str, typer.Option(help=f"{known(PRESETS)}: what other options change.")
@@ -93,6 +95,7 @@ def maximize(
 ) -> None:
     """Make the picture that a unit prefers."""
     options: dict[str, Any] = {
+        "model_version": model_version,
         "layer": layer,
         "preset": preset,
         "steps": steps,

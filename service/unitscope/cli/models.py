@@ -17,7 +17,9 @@ from unitscope.cli.options import (
     JsonOption,
     LayerOption,
     ModelOption,
+    RunningServerOption,
     ServerOption,
+    VersionOption,
 )
 from unitscope.cli.output import print_rows, screen
 from unitscope.cli.report import print_checkup
@@ -26,14 +28,19 @@ from unitscope.engine.checkup import check_model
 from unitscope.engine.repository import Repository
 
 
-def layers(model: ModelOption = "", server: ServerOption = "", as_json: JsonOption = False) -> None:
+def layers(
+    model: ModelOption = "",
+    model_version: VersionOption = "",
+    server: ServerOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """List the layers of a model, how many units each has, and which cannot be climbed."""
     if server:
         with Client(server) as client:
-            found = list(client.layers(model))
+            found = list(client.layers(model, model_version))
     else:
         repository = Repository()
-        found = list(repository.get(open_model(repository, model)).layers)
+        found = list(repository.get(open_model(repository, model), model_version).layers)
     columns = ("name", "tensor", "operator", "kind", "shape", "unit_count", "refusal")
     rows = ({"unit_count": layer.unit_count} | asdict(layer) for layer in found)
     print_rows(columns, rows, as_json)
@@ -51,11 +58,41 @@ def models(
     else:
         repository = Repository(directory)
         found = [repository.info(name) for name in repository.names()]
-    columns = ("name", "title", "class_count", "layer_count", "license", "error")
+    columns = (
+        "name",
+        "version",
+        "state",
+        "title",
+        "class_count",
+        "layer_count",
+        "license",
+        "error",
+    )
     rows = (
         asdict(info) if as_json else {key: getattr(info, key) for key in columns} for info in found
     )
     print_rows(columns, rows, as_json)
+
+
+def load(
+    model: Annotated[str, typer.Argument(help="Name of a model.")],
+    model_version: Annotated[str, typer.Option(help="Default: the latest there is.")] = "",
+    server: RunningServerOption = "127.0.0.1:8001",
+) -> None:
+    """Have a server load a model, or load it anew if its files changed."""
+    with Client(server) as client:
+        info = client.load_model(model, model_version)
+    screen.print(f"loaded version {info.version} of {info.name}")
+
+
+def unload(
+    model: Annotated[str, typer.Argument(help="Name of a model.")],
+    model_version: Annotated[str, typer.Option(help="Default: all of them.")] = "",
+    server: RunningServerOption = "127.0.0.1:8001",
+) -> None:
+    """Have a server serve a model no more, until it is told to load it."""
+    with Client(server) as client:
+        client.unload_model(model, model_version)
 
 
 def check(

@@ -12,6 +12,10 @@ MODELS_HELP = "Directory of models, as ONNX files or in Triton's layout, or its 
 ModelOption = Annotated[
     str, typer.Option(help="Name of a model, or path of an ONNX file. Default: SqueezeNet 1.1.")
 ]
+VersionOption = Annotated[
+    str, typer.Option(help="Version of the model. Default: the latest that can be used.")
+]
+RunningServerOption = Annotated[str, typer.Option(help="HOST:PORT of the server.")]
 ServerOption = Annotated[
     str,
     typer.Option(help="HOST:PORT of a running server; without it, work is done in this process."),

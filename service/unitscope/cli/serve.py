@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unitscope.cli.options import MODELS_HELP
+from unitscope.cli.options import MODELS_HELP, RunningServerOption
 from unitscope.client import Client
 from unitscope.config import Settings, read_settings
 from unitscope.rpc.server import serve as serve_until_told
@@ -33,7 +33,7 @@ def serve(
 
 
 def health(
-    server: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:8001",
+    server: RunningServerOption = "127.0.0.1:8001",
 ) -> None:
     """Exit with status 0 if the server is serving."""
     with Client(server) as client:
