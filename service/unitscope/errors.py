@@ -119,6 +119,20 @@ class OutOfMemory(UnitscopeError):
     reason = "OUT_OF_MEMORY"
 
 
+class ProgramTooLarge(UnitscopeError):
+    """A program would take more memory than there is for it."""
+
+    reason = "PROGRAM_TOO_LARGE"
+
+    def __init__(self, estimated_bytes: int, available_bytes: int) -> None:
+        super().__init__(
+            f"the program of this request takes about {estimated_bytes >> 20} MiB, "
+            f"{available_bytes >> 20} MiB may be taken"
+        )
+        self.estimated_bytes = estimated_bytes
+        self.available_bytes = available_bytes
+
+
 class Cancelled(UnitscopeError):
     """The caller gave the request up."""
 

@@ -125,7 +125,7 @@ class Bench:
 
     def __init__(self, repository: Repository, pool: ThreadPoolExecutor) -> None:
         executor = Executor()
-        self.programs = Programs(executor, max_programs=9, compiled=lambda _: None)
+        self.programs = Programs(executor, memory_bytes=1 << 30, compiled=lambda _: None)
         self.single = self.programs.get(spec_of(repository, model="small"))
         self.batches = Batches(executor, pool, build=self.programs.get, find=self.programs.find)
 

@@ -17,7 +17,14 @@ from unitscope.engine.engine import EngineSettings
 from unitscope.engine.picture import decode
 from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress, Term
 from unitscope.engine.service import Service
-from unitscope.errors import Cancelled, DeadGradient, InvalidRequest, QueueFull, ShuttingDown
+from unitscope.errors import (
+    Cancelled,
+    DeadGradient,
+    InvalidRequest,
+    ProgramTooLarge,
+    QueueFull,
+    ShuttingDown,
+)
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +228,31 @@ def test_a_wrong_request_never_enters(engine: Service) -> None:
 
 
 def test_programs_are_shared_and_bounded(models: Models) -> None:
-    with serving(models, EngineSettings(max_programs=2)) as engine:
+    with serving(models, EngineSettings(program_memory_bytes=3 << 19)) as engine:
         for size in (8, 8, 16, 20):
             engine.submit(request(image_size_px=size, steps=1)).result()
         assert engine.stats().programs == 2
+        assert engine.stats().program_bytes <= 3 << 19
+
+
+def test_a_program_over_the_budget_is_refused_with_what_it_would_take(models: Models) -> None:
+    with serving(models, EngineSettings(program_memory_bytes=3 << 19)) as engine:
+        engine.submit(request(image_size_px=8, steps=1)).result()
+        with pytest.raises(ProgramTooLarge) as caught:
+            engine.submit(request(image_size_px=512, steps=1)).result()
+        assert caught.value.estimated_bytes > caught.value.available_bytes == 3 << 19
+        assert engine.submit(request(image_size_px=8, steps=1)).result().metrics.steps == 1
+        assert engine.stats().programs == 1
+
+
+def test_requests_wait_while_others_take_the_memory(models: Models) -> None:
+    with serving(models, EngineSettings(program_memory_bytes=1 << 20)) as engine:
+        sizes = (8, 16, 20, 8, 16, 20)
+        tickets = [engine.submit(request(image_size_px=size)) for size in sizes]
+        octaves = engine.submit(request(octaves=3, image_size_px=40, steps=9))
+        found = [ticket.result().metrics.steps for ticket in (*tickets, octaves)]
+        assert found == [20] * 6 + [9]
+        assert engine.stats().program_bytes <= 1 << 20
 
 
 def test_events_can_be_awaited(engine: Service) -> None:

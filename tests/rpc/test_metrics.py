@@ -39,6 +39,7 @@ def test_requests_and_steps_are_counted(models: Models) -> None:
         assert samples["unitscope_steps_total",] == 7
         assert samples["unitscope_step_seconds_count",] == 7
         assert samples["unitscope_compile_seconds_count",] == samples["unitscope_programs",] == 1
+        assert samples["unitscope_program_bytes",] > 1 << 16
         assert samples["unitscope_loaded_models",] >= 1
         assert not any("secret" in name for names in samples for name in names)
 

@@ -20,6 +20,7 @@ from unitscope.errors import (
     NotFinite,
     NotFound,
     OutOfMemory,
+    ProgramTooLarge,
     QueueFull,
     ShuttingDown,
     UnitscopeError,
@@ -57,6 +58,11 @@ CASES: list[tuple[UnitscopeError, grpc.StatusCode, type[Any] | None]] = [
         NotFinite("the activation is infinite"),
         grpc.StatusCode.FAILED_PRECONDITION,
         error_details_pb2.PreconditionFailure,
+    ),
+    (
+        ProgramTooLarge(5 << 30, 4 << 30),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        error_details_pb2.QuotaFailure,
     ),
     (QueueFull(64, 2.5), grpc.StatusCode.RESOURCE_EXHAUSTED, error_details_pb2.RetryInfo),
     (

@@ -19,7 +19,7 @@ from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import Attributor
 from unitscope.engine.batches import ROWS, Batches
 from unitscope.engine.climber import Climber, End, NoObserver, Observer
-from unitscope.engine.executor import Executor
+from unitscope.engine.executor import Executor, Program
 from unitscope.engine.job import Job
 from unitscope.engine.limits import Limits, check
 from unitscope.engine.plan import Plan, resolve
@@ -39,14 +39,16 @@ class EngineSettings:
     """How much is taken on.
 
     `max_requests` are taken in, `max_requests_per_client` of one client, of which `max_active` take
-    turns while the others wait. `threads` 0 = all cores.
+    turns while the others wait. `program_memory_bytes`: what compiled programs may take together,
+    those of running requests first; a request whose program would take more is refused, one whose
+    program does not fit now waits. `threads` 0 = all cores.
     """
 
     limits: Limits = field(default_factory=Limits)
     max_requests: int = 256
     max_requests_per_client: int = 128
     max_active: int = 16
-    max_programs: int = 16
+    program_memory_bytes: int = 4 << 30
     threads: int = 0
 
 
@@ -66,9 +68,10 @@ class Engine:
         self._executor = Executor(threads=settings.threads)
         self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
         self._jobs: set[Job] = set()
+        self._held: dict[Job, Program] = {}
         self._programs = Programs(
             self._executor,
-            max_programs=settings.max_programs,
+            memory_bytes=settings.program_memory_bytes,
             compiled=self._observer.compiled,
         )
         self._closing = False
@@ -110,7 +113,8 @@ class Engine:
         """Requests waiting (or compiling) and running, and programs in memory."""
         with self._changed:
             running = self._scheduler.running
-            return Stats(len(self._jobs) - running, running, len(self._programs))
+            waiting = len(self._jobs) - running
+        return Stats(waiting, running, len(self._programs), self._programs.taken_bytes)
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""
@@ -185,6 +189,8 @@ class Engine:
         """Take the job out of the turns until the other program it needs is there."""
         with self._changed:
             if self._scheduler.remove(job):
+                job.program = None
+                self._let_go(job)
                 self._builder.submit(self._build, job)
 
     def _build(self, job: Job) -> None:
@@ -193,16 +199,18 @@ class Engine:
             return
         started = time.monotonic()
         try:
-            job.prepare(self._executor, self._programs.get(job.spec))
+            program = self._held[job] = self._programs.hold(job.spec)
+            job.prepare(self._executor, program)
         except Exception as error:  # ends this request, whatever it was, and no other
             self._leave(job, error)
-            return
         job.clock.compiling += time.monotonic() - started
         with self._changed:
             if job in self._jobs:
                 weight = PRIORITIES[job.caller.priority]
                 self._scheduler.add(job, client=job.caller.client, weight=weight)
                 self._changed.notify_all()
+            else:
+                self._let_go(job)
 
     def _leave(self, job: Job, error: Exception | None = None) -> None:
         """Let `job` go, once: with its result already in the mailbox, or with an error."""
@@ -211,10 +219,17 @@ class Engine:
                 return
             self._jobs.remove(job)
             self._scheduler.remove(job)
+            self._let_go(job)
             self._changed.notify_all()
         if error is not None and not isinstance(error, UnitscopeError):
             _log.error("request %s failed", job.plan.request_id, exc_info=error)
         job.mailbox.close(error)
+
+    def _let_go(self, job: Job) -> None:
+        """Release what `job` holds, if it holds something."""
+        program = self._held.pop(job, None)
+        if program is not None:
+            self._programs.release(program)
 
     def _check_room(self, caller: Caller) -> None:
         if self._closing:

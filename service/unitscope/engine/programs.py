@@ -1,44 +1,189 @@
-"""Compiled programs: kept by what decides them, the least recently used one leaves first."""
+"""Compiled programs: kept by what decides them, within a budget of memory.
+
+The least recently used program leaves first; one that is held never does. A program that is asked
+for twice at once is built once.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.executor import Executor, Program
+from unitscope.engine.sharing import Footprint
+from unitscope.errors import ProgramTooLarge
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A program, and how many jobs it may not leave."""
+
+    program: Program
+    holders: int
+
+
+@dataclass(slots=True)
+class _Building:
+    """What is being built. `reserved_bytes`: room kept for it, once it is known what it takes."""
+
+    done: Future[None] = field(default_factory=Future)
+    reserved_bytes: int = 0
 
 
 class Programs:
-    """The programs of an executor, at most `max_programs` of them.
+    """The programs of an executor. All methods may be called from any thread.
 
-    `compiled`: is told how many seconds a program took to build.
+    `memory_bytes`: what they may take together, by their weights, which are counted once, what
+    each session has of its own, and the results of the nodes of the largest. `compiled`: is told
+    how many seconds a program took to build.
     """
 
     def __init__(
-        self, executor: Executor, *, max_programs: int, compiled: Callable[[float], None]
+        self, executor: Executor, *, memory_bytes: int, compiled: Callable[[float], None]
     ) -> None:
         self._executor = executor
-        self._max_programs = max_programs
+        self._memory_bytes = memory_bytes
         self._compiled = compiled
-        self._programs: OrderedDict[ProgramSpec, Program] = OrderedDict()
+        self._kept: OrderedDict[ProgramSpec, _Kept] = OrderedDict()
+        self._building: dict[ProgramSpec, _Building] = {}
+        self._changed = threading.Condition()
+        self.taken_bytes = 0
+        """What the programs take that are there."""
 
     def __len__(self) -> int:
-        return len(self._programs)
+        return len(self._kept)
 
     def find(self, spec: ProgramSpec) -> Program | None:
-        """The program of `spec`, if it is at hand; may be asked from any thread."""
-        return self._programs.get(spec)
+        """The program of `spec`, if it is at hand."""
+        with self._changed:
+            kept = self._touch(spec)
+            return None if kept is None else kept.program
 
     def get(self, spec: ProgramSpec) -> Program:
-        """The program of `spec`, found or built; belongs to one thread."""
-        program = self._programs.pop(spec, None)
-        if program is None:
-            started = time.monotonic()
-            program = self._executor.compile(spec)
-            self._compiled(time.monotonic() - started)
-        self._programs[spec] = program
-        while len(self._programs) > self._max_programs:
-            self._programs.popitem(last=False)
+        """The program of `spec`, found or built; it may leave at any time.
+
+        Raises ProgramTooLarge where it does not fit beside those that are held, and ModelRejected.
+        """
+        return self._obtain(spec, holders=0)
+
+    def hold(self, spec: ProgramSpec) -> Program:
+        """The program of `spec`, found or built, which stays until it is released as often.
+
+        Waits while it does not fit beside those that others hold: who waits must hold none.
+        Raises ProgramTooLarge where it would not fit alone, and ModelRejected.
+        """
+        return self._obtain(spec, holders=1)
+
+    def release(self, program: Program) -> None:
+        """One holder less."""
+        with self._changed:
+            self._kept[program.spec].holders -= 1
+            self._changed.notify_all()
+
+    def _touch(self, spec: ProgramSpec) -> _Kept | None:
+        if spec in self._kept:
+            self._kept.move_to_end(spec)
+        return self._kept.get(spec)
+
+    def _obtain(self, spec: ProgramSpec, *, holders: int) -> Program:
+        while True:
+            with self._changed:
+                kept = self._touch(spec)
+                if kept is not None:
+                    kept.holders += holders
+                    return kept.program
+                others = self._building.get(spec)
+                mine = self._building.setdefault(spec, _Building())
+            if others is None:
+                return self._build(spec, mine, holders)
+            others.done.result()
+
+    def _build(self, spec: ProgramSpec, building: _Building, holders: int) -> Program:
+        started = time.monotonic()
+
+        def reserve(step: Footprint) -> None:
+            self._make_room(spec, step, may_wait=holders > 0)
+
+        try:
+            program = self._executor.compile(spec, reserve)
+        except BaseException as error:
+            self._end(spec, None)
+            building.done.set_exception(error)
+            raise
+        self._end(spec, _Kept(program, holders))
+        building.done.set_result(None)
+        self._compiled(time.monotonic() - started)
         return program
+
+    def _end(self, spec: ProgramSpec, kept: _Kept | None) -> None:
+        """The room that was reserved is taken, or free again."""
+        with self._changed:
+            del self._building[spec]
+            if kept is not None:
+                self._kept[spec] = kept
+                self._count()
+            while self._left() < 0 and self._drop_one():
+                pass
+            self._changed.notify_all()
+
+    def _make_room(self, spec: ProgramSpec, step: Footprint, *, may_wait: bool) -> None:
+        """Let others go until a program with this step fits, and keep that room for it."""
+        if step.total > self._memory_bytes:
+            raise ProgramTooLarge(step.total, self._memory_bytes)
+        with self._changed:
+            while self._left() < self._added_bytes(spec, step):
+                if self._drop_one():
+                    continue
+                if not may_wait:
+                    raise ProgramTooLarge(step.total, max(self._left(), 0))
+                self._changed.wait()
+            self._building[spec].reserved_bytes = self._added_bytes(spec, step)
+
+    def _added_bytes(self, spec: ProgramSpec, step: Footprint) -> int:
+        """What `step` adds to the programs that are there.
+
+        Weights of equal size of one model count as the same: layouts hardly change sizes.
+        """
+        kept = [one.program for one in self._kept.values()]
+        alike = [program for program in kept if program.spec.subject == spec.subject]
+        known = Counter(weight.nbytes for weight in _weights(alike).values())
+        added = sum(size * count for size, count in (step.weights - known).items())
+        return added + step.own + max(step.peak - _peak_bytes(kept), 0)
+
+    def _left(self) -> int:
+        reserved = sum(building.reserved_bytes for building in self._building.values())
+        return self._memory_bytes - self.taken_bytes - reserved
+
+    def _drop_one(self) -> bool:
+        """Drop the program that was not used for longest, of those that nobody holds."""
+        free = next((spec for spec, kept in self._kept.items() if not kept.holders), None)
+        if free is None:
+            return False
+        del self._kept[free]
+        self._count()
+        return True
+
+    def _count(self) -> None:
+        programs = [kept.program for kept in self._kept.values()]
+        graphs = {id(graph): graph for program in programs for graph in program.graphs}.values()
+        weights = sum(array.nbytes for array in _weights(programs).values())
+        own = sum(graph.own_bytes for graph in graphs)
+        self.taken_bytes = weights + own + _peak_bytes(programs)
+
+
+def _weights(programs: Iterable[Program]) -> dict[int, np.ndarray]:
+    graphs = [graph for program in programs for graph in program.graphs]
+    return {id(array): array for graph in graphs for array in graph.weights}
+
+
+def _peak_bytes(programs: Iterable[Program]) -> int:
+    """Of the largest: results of all of them lie in one arena."""
+    graphs = [graph for program in programs for graph in program.graphs]
+    return max((graph.peak_bytes for graph in graphs), default=0)

@@ -14,11 +14,15 @@ from unitscope.graph.layers import Layer
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A glance at a service: requests that wait or compile, those that take turns, programs."""
+    """A glance at a service: requests that wait or compile, those that take turns, programs.
+
+    `program_bytes`: what the programs take, the weights they share counted once.
+    """
 
     queue_depth: int
     active: int
     programs: int
+    program_bytes: int
 
 
 class Models(Protocol):

@@ -132,7 +132,12 @@ class Supervisor:
             )
         found = [report.stats for report in self.reports().values()]
         active = min(sum(stats.active for stats in found), taken)
-        return Stats(taken - active, active, sum(stats.programs for stats in found))
+        return Stats(
+            taken - active,
+            active,
+            sum(stats.programs for stats in found),
+            sum(stats.program_bytes for stats in found),
+        )
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""

@@ -97,6 +97,11 @@ class _ServiceCollector(Collector):
         yield _gauge("unitscope_queue_depth", "Requests that wait or compile.", stats.queue_depth)
         yield _gauge("unitscope_active_requests", "Requests that take turns.", stats.active)
         yield _gauge("unitscope_programs", "Compiled programs in memory.", stats.programs)
+        yield _gauge(
+            "unitscope_program_bytes",
+            "What compiled programs take, weights that they share counted once.",
+            stats.program_bytes,
+        )
         yield _gauge("unitscope_loaded_models", "Models in memory.", loaded)
 
 

@@ -27,6 +27,7 @@ from unitscope.errors import (
     NotFinite,
     NotFound,
     OutOfMemory,
+    ProgramTooLarge,
     QueueFull,
     ShuttingDown,
     UnitscopeError,
@@ -107,6 +108,13 @@ def _retry_info(error: QueueFull | WorkerDied, request: Message | None) -> Any:
     return details_pb.RetryInfo(retry_delay=to_duration(error.retry_after_seconds))
 
 
+def _memory_quota(error: ProgramTooLarge, request: Message | None) -> Any:
+    violation = details_pb.QuotaFailure.Violation(
+        subject="program_memory_bytes", description=_short(str(error), _VALUE_BYTES)
+    )
+    return details_pb.QuotaFailure(violations=[violation])
+
+
 def _read_names(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
@@ -146,6 +154,11 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
         _retry_info,
     ),
     OutOfMemory: _Row(grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ProgramTooLarge: _Row(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        {"estimated_bytes": int, "available_bytes": int},
+        _memory_quota,
+    ),
     Cancelled: _Row(grpc.StatusCode.CANCELLED),
     ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE),
     UnitscopeError: _Row(grpc.StatusCode.INTERNAL),

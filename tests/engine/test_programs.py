@@ -1,0 +1,119 @@
+"""Programs: built once, kept within the budget, never taken from who holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from unitscope.ascent.program import ProgramSpec
+from unitscope.engine.executor import Executor
+from unitscope.engine.plan import resolve
+from unitscope.engine.programs import Programs
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import MaximizeRequest
+from unitscope.errors import ProgramTooLarge
+
+ROOM_FOR_TWO = 3 << 19
+"""Each of these programs takes a little more than half a mebibyte."""
+
+SpecOf = Callable[[int], ProgramSpec]
+
+
+@pytest.fixture(name="spec")
+def specs_by_size(repository: Repository) -> SpecOf:
+    """A spec by the size of its picture."""
+
+    def spec(size: int) -> ProgramSpec:
+        request = MaximizeRequest(unit=0, model="small", image_size_px=size)
+        return resolve(request, repository.get("small")).stages[-1].spec
+
+    return spec
+
+
+class Built:
+    """Programs, and how many were built."""
+
+    def __init__(self, memory_bytes: int = ROOM_FOR_TWO) -> None:
+        self.count = 0
+        self.programs = Programs(
+            Executor(threads=1), memory_bytes=memory_bytes, compiled=self._compiled
+        )
+
+    def _compiled(self, seconds: float) -> None:
+        assert seconds > 0
+        self.count += 1
+
+
+def test_the_least_recently_used_leaves_first(spec: SpecOf) -> None:
+    built = Built()
+    programs = built.programs
+    first, second = programs.get(spec(8)), programs.get(spec(16))
+    assert programs.get(spec(8)) is first and programs.find(spec(16)) is second
+    assert programs.find(spec(8)) is first
+    programs.get(spec(20))
+    assert programs.find(spec(16)) is None and programs.find(spec(8)) is first
+    assert built.count == 3 and len(programs) == 2
+    assert 0 < programs.taken_bytes <= ROOM_FOR_TWO
+
+
+def test_a_held_program_stays_until_all_have_released_it(spec: SpecOf) -> None:
+    programs = Built().programs
+    held = programs.hold(spec(8))
+    assert programs.hold(spec(8)) is held
+    for size in (16, 20, 12):
+        programs.get(spec(size))
+    assert programs.find(spec(8)) is held
+    programs.release(held)
+    for size in (16, 20):
+        programs.get(spec(size))
+    assert programs.find(spec(8)) is held
+    programs.release(held)
+    for size in (16, 20):
+        programs.get(spec(size))
+    assert programs.find(spec(8)) is None
+
+
+def test_who_may_not_wait_is_told_what_room_there_is(spec: SpecOf) -> None:
+    programs = Built().programs
+    one, other = programs.hold(spec(8)), programs.hold(spec(16))
+    with pytest.raises(ProgramTooLarge) as caught:
+        programs.get(spec(20))
+    assert caught.value.available_bytes < caught.value.estimated_bytes < ROOM_FOR_TWO
+    assert programs.find(spec(8)) is one and programs.find(spec(16)) is other
+
+
+def test_who_waits_is_served_once_there_is_room(spec: SpecOf) -> None:
+    programs = Built().programs
+    one, other = programs.hold(spec(8)), programs.hold(spec(16))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(programs.hold, spec(20))
+        assert programs.hold(spec(8)) is one  # others are served meanwhile
+        programs.release(one)
+        programs.release(one)
+        assert waiting.result(timeout=60).spec == spec(20)
+    assert programs.find(spec(8)) is None and programs.find(spec(16)) is other
+
+
+def test_what_is_too_large_is_refused_and_leaves_nothing_behind(spec: SpecOf) -> None:
+    built = Built()
+    for _ in range(2):
+        with pytest.raises(ProgramTooLarge, match="1 MiB may be taken") as caught:
+            built.programs.hold(spec(512))
+        assert caught.value.available_bytes == ROOM_FOR_TWO
+    assert len(built.programs) == built.count == built.programs.taken_bytes == 0
+    assert built.programs.hold(spec(8)).spec == spec(8)
+
+
+def test_a_program_asked_for_by_many_is_built_once(spec: SpecOf) -> None:
+    built, together = Built(), Barrier(6)
+
+    def ask(size: int) -> object:
+        together.wait(timeout=60)
+        return built.programs.hold(spec(size))
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(ask, (8, 16, 8, 16, 8, 16)))
+    assert built.count == 2 and len({id(program) for program in found}) == 2
