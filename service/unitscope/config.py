@@ -22,6 +22,8 @@ class Settings:
     `models`: directory whose models are served beside the embedded one: `*.onnx` files, or in
     Triton's layout; or its URL, with the extra `fsspec`. `models_poll_seconds`: how often to look
     whether models came, changed or went; 0 = only when somebody asks to load one.
+    `warm_up`: what is compiled before the doors open, MODEL or MODEL/LAYER with blanks in between;
+    a name that cannot be climbed ends the start.
     `max_request_bytes`: larger messages are refused before they are read; there is room for the
     largest image that is taken, 16 MiB.
     `drain_announce_seconds`: after SIGTERM, how long the health service says NOT_SERVING while
@@ -36,6 +38,7 @@ class Settings:
     http_port: int = 8000
     models: str | None = None
     models_poll_seconds: float = 0.0
+    warm_up: str = ""
     max_request_bytes: int = 17 << 20
     drain_announce_seconds: float = 2.0
     drain_grace_seconds: float = 25.0

@@ -25,6 +25,7 @@ from unitscope.engine.engine import EngineSettings
 from unitscope.engine.polling import polling
 from unitscope.engine.service import Service
 from unitscope.engine.supervisor import IsolationSettings, open_service
+from unitscope.engine.warm_up import warm_up
 from unitscope.errors import InvalidRequest
 from unitscope.rpc.interceptor import Interceptor
 from unitscope.rpc.metrics import ServerMetrics
@@ -132,6 +133,7 @@ def serve(
     service = open_service(settings.models, engine_settings, isolation, metrics)
     with contextlib.closing(service), polling(service.models, settings.models_poll_seconds):
         metrics.watch(service)
+        warm_up(service, settings.warm_up)
         asyncio.run(_serve(service, metrics, settings))
 
 
