@@ -35,6 +35,20 @@ def test_maximize_writes_a_picture_and_says_what_it_measured(
     assert out.read_bytes() == first
 
 
+def test_of_several_attempts_it_is_said_which_was_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "picture.png"
+    words = ["maximize", "--model", model, "--unit", 2, "--steps", 16, "--out", out]
+    words += ["--attempts", 3, "--patience", 2, "--learning-rate", 1e-9]
+    status, printed, _ = run(monkeypatch, capsys, *words, "--json")
+    metrics = json.loads(printed)["metrics"]
+    assert status == 0 and metrics["ending"] == "plateau"
+    said = run(monkeypatch, capsys, *words)[2]
+    assert f"best of 3 attempts, with seed {metrics['seed']}; plateau after 2 steps" in said
+    assert run(monkeypatch, capsys, "replay", out, "--model", model)[:2] == (0, "same bytes\n")
+
+
 def test_images_are_compared_with_and_needed_for_a_replay(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,9 @@ from unitscope.errors import InvalidRequest
         ("steps", 0, "1..4096"),
         ("steps", 4097, "1..4096"),
         ("seed", -1, "0.."),
+        ("patience_steps", 0, "1..4096"),
+        ("attempts", 0, "1..16"),
+        ("attempts", 17, "1..16"),
         ("image_size_px", 0, "8..1024"),
         ("image_size_px", 1025, "8..1024"),
         ("learning_rate", float("nan"), "a finite number above 0"),
@@ -69,6 +72,15 @@ def test_a_spectrum_of_images_needs_images_and_maco() -> None:
     request = MaximizeRequest(**maco, natural_images=(b"",), parameterization="pyramid")
     with pytest.raises(InvalidRequest, match="spectrum: got 'images', expected natural, except"):
         check(request, Limits())
+
+
+def test_the_attempts_of_a_request_share_its_steps_and_have_seeds() -> None:
+    check(MaximizeRequest(unit=0, steps=512, attempts=8), Limits())
+    with pytest.raises(InvalidRequest, match="attempts: got 9, expected at most 4096 steps in all"):
+        check(MaximizeRequest(unit=0, steps=512, attempts=9), Limits())
+    check(MaximizeRequest(unit=0, seed=2**63 - 2, attempts=2), Limits())
+    with pytest.raises(InvalidRequest, match="seed: got"):
+        check(MaximizeRequest(unit=0, seed=2**63 - 2, attempts=3), Limits())
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -15,8 +15,10 @@ from unitscope.ascent.transforms import Transform
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import (
     Accepted,
+    Attempt,
     Calibration,
     ClassScore,
+    Ending,
     Event,
     Exemplar,
     ImageFormat,
@@ -61,7 +63,9 @@ requests = st.builds(
     model=texts,
     terms=tuples(st.builds(Term, **a_term)),
     target=st.none() | numbers,
+    patience_steps=st.none() | int32s,
     seed=int64s,
+    attempts=int32s,
     image_size_px=st.none() | int32s,
     start_image=st.binary(max_size=20),
     image_format=formats,
@@ -82,6 +86,7 @@ requests = st.builds(
     constraints=st.none() | tuples(regularizers),
     octaves=st.none() | int32s,
 )
+endings = st.sampled_from(get_args(Ending))
 preprocessings = st.builds(
     Preprocessing,
     layout=texts,
@@ -127,7 +132,11 @@ metrics = st.builds(
     gradient_norm=numbers,
     gradient_status=st.sampled_from(("ok", "redirected", "saturated")),
     steps=int32s,
+    ending=endings,
     seed=int64s,
+    attempts=tuples(
+        st.builds(Attempt, seed=int64s, steps=int32s, activation=numbers, ending=endings)
+    ),
     queued_seconds=seconds,
     compiling_seconds=seconds,
     running_seconds=seconds,

@@ -30,7 +30,7 @@ from unitscope.cli.options import (
 )
 from unitscope.cli.output import progress_bar, screen, write_picture
 from unitscope.client import Client
-from unitscope.engine.request import Calibration, Maximization
+from unitscope.engine.request import Calibration, Maximization, Metrics
 
 
 def maximize(
@@ -57,6 +57,12 @@ def maximize(
         typer.Option(help="Add a term, such as unit=5,layer=relu1,weight=-1; may be repeated."),
     ] = None,
     target: Annotated[float | None, typer.Option(help="Activation to reach and stop at.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many steps without a rise.")
+    ] = None,
+    attempts: Annotated[
+        int, typer.Option(help="So many ascents, from SEED on; the best is kept.")
+    ] = 1,
     start: Annotated[Path | None, typer.Option(help="Image to begin with.")] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Shorter side in pixels. Default: the model's.")
@@ -106,6 +112,8 @@ def maximize(
         "weight": weight,
         "terms": given.terms(term or ()),
         "target": target,
+        "patience_steps": patience,
+        "attempts": attempts,
         "start_image": given.content("start_image", start),
         "image_size_px": image_size,
         "octaves": octaves,
@@ -121,7 +129,9 @@ def maximize(
         "penalties": given.regularizers("penalties", penalties),
         "constraints": given.regularizers("constraints", constraints),
         "image_format": given.image_format(out),
-        "preview_every_steps": frame_every_steps(animation, steps or PRESETS[preset].steps),
+        "preview_every_steps": frame_every_steps(
+            animation, attempts * (steps or PRESETS[preset].steps)
+        ),
     }
     frames: list[bytes] = []
     with progress_bar(unit or objective) as bar:
@@ -150,10 +160,18 @@ def _summary(result: Maximization, out: Path) -> str:
     return (
         f"{out}: {unit}{metrics.tensor} on {metrics.model}: "
         f"activation {metrics.activation_start:.2f} → {metrics.activation_end:.2f}, {rank}"
-        f"{_beside_images(metrics.calibration)}"
+        f"{_beside_images(metrics.calibration)}{_among(metrics)}"
         f"the model sees {best.label or best.index} ({best.probability:.3f}); "
         f"{metrics.steps_per_second:.1f} steps/s, {metrics.running_seconds:.1f} s"
     )
+
+
+def _among(metrics: Metrics) -> str:
+    """What there is to say of the attempts."""
+    early = "" if metrics.ending == "steps" else f"{metrics.ending} after {metrics.steps} steps; "
+    if len(metrics.attempts) == 1:
+        return early
+    return f"best of {len(metrics.attempts)} attempts, with seed {metrics.seed}; {early}"
 
 
 def _beside_images(calibration: Calibration | None) -> str:

@@ -241,11 +241,11 @@ class Engine:
 
     def _check_time(self, plan: Plan, caller: Caller) -> None:
         """Refuse at once what would not be done in time even alone."""
-        needed = sum(stage.steps * self._batches.row_seconds(stage.spec) for stage in plan.stages)
-        given = caller.timeout_seconds
+        each = sum(stage.steps * self._batches.row_seconds(stage.spec) for stage in plan.stages)
+        needed, given = plan.request.attempts * each, caller.timeout_seconds
         if given is not None and needed > given:
             raise DeadlineExceeded(
-                f"{plan.recipe.steps} steps take about {needed:.1f} s, "
+                f"{plan.accepted().steps} steps take about {needed:.1f} s, "
                 f"the caller waits {given:.1f} s"
             )
 

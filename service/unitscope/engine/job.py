@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass, field, fields, replace
-from itertools import accumulate
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from unitscope.ascent.inputs import fixed_inputs, step_inputs
-from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array
+from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.assessment import assess, natural_activations, softmax
+from unitscope.engine.climb import Climb
 from unitscope.engine.executor import Ascent, Executor, Judgement, Outcome, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode, shown_as
@@ -20,27 +18,16 @@ from unitscope.engine.plan import Plan, PlannedTerm
 from unitscope.engine.record import embed, make
 from unitscope.engine.request import (
     Assessment,
+    Attempt,
     Caller,
     ClassScore,
-    GradientStatus,
     Maximization,
     Metrics,
     Progress,
     TrajectoryPoint,
 )  # fmt: skip
-from unitscope.errors import DeadGradient, NotFinite
+from unitscope.errors import DeadGradient
 
-TRAJECTORY_POINTS = 16
-DEAD_STEPS = 3
-"""So many steps with an exactly zero gradient, and it counts as dead."""
-WARM_UP_STEPS = 16
-"""Length of a warm-up with opened ReLUs (Lucid's number)."""
-WARM_UP_RATE = 4.0
-"""Steps are so much longer meanwhile: nothing is lost, and the way may be far."""
-MAX_WARM_UPS = 8
-"""A unit that is still dead after so many does not wake."""
-SATURATED = 1e-4
-"""A gradient so much smaller than its largest no longer says where to go."""
 _TOP = 5
 
 
@@ -59,27 +46,22 @@ class Clock:
 
 
 class Job:
-    """A request that takes turns. All methods but `mailbox`'s belong to the engine's thread."""
+    """A request that takes turns. All methods but `mailbox`'s belong to the engine's thread.
+
+    Its attempts are made one after another, and the best is kept.
+    """
 
     def __init__(self, plan: Plan, caller: Caller) -> None:
         self.plan = plan
         self.caller = caller
         self.mailbox = Mailbox()
         self.clock = Clock()
-        self.step = 0
         self.program: Program | None = None
         self._weights: list[np.ndarray] = []
         self._natural: list[float] | None = None
-        self._ascent: Ascent | None = None
-        self._entered: ProgramSpec | None = None
-        self._before = 0
-        self._trajectory: list[TrajectoryPoint] = []
-        self._reached = False
-        self._alive = False
-        self._zeros = 0
-        self._warm_ups = 0
-        self._warm_until = 0
-        self._gradient_norm = self._largest_norm = 0.0
+        self._climb = Climb(plan, plan.request.seed)
+        self._attempts: list[Attempt] = []
+        self._best: Climb | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -95,18 +77,15 @@ class Job:
     @property
     def remaining(self) -> int:
         """Steps still to do."""
-        return 0 if self._reached else self.plan.recipe.steps - self.step
+        return self._climb.remaining + self._untried * self.plan.recipe.steps
 
     @property
     def spec(self) -> ProgramSpec:
-        """Of the program that the next step needs: the octave's, and with ReLUs open or not."""
-        ends = accumulate(stage.steps for stage in self.plan.stages)
-        stages = zip(ends, self.plan.stages, strict=True)
-        stage = next((s for end, s in stages if self.step < end), self.plan.stages[-1])
-        return replace(stage.spec, redirect=self.step < self._warm_until)
+        """Of the program that the next step needs."""
+        return self._climb.spec
 
     def prepare(self, executor: Executor, program: Program) -> None:
-        """Hand over the program for the next steps; may take a while, unlike `advance`."""
+        """Hand over the program for the next steps; may take a while, unlike `begin`."""
         self.program = program
         if not self._weights:
             self._weights = [self._weights_of(executor, term) for term in self.plan.terms]
@@ -116,36 +95,43 @@ class Job:
     def begin(self, executor: Executor) -> tuple[Ascent, dict[str, Array]]:
         """Where it stands, and what its next step is fed; may be asked again."""
         assert self.program is not None
-        spec, recipe, seed = self.program.spec, self.plan.recipe, self.plan.request.seed
-        ascent = self._enter(executor, self.program)
-        inputs = step_inputs(spec, recipe, seed, self.step + 1, before=self._before)
-        if spec.redirect:
-            inputs["learning_rate"] *= WARM_UP_RATE
-        return ascent, inputs
+        if not self.clock.started:
+            self.clock.started = time.monotonic()
+        return self._climb.begin(executor, self.program, self._weights)
 
     def end(self, executor: Executor, outcome: Outcome) -> Maximization | None:
         """The step was taken; returns the result after the last.
 
-        Raises DeadGradient or NotFinite.
+        Raises NotFinite, or DeadGradient where no attempt came alive.
         """
-        program, ascent = self.program, self._ascent
-        assert program is not None
-        assert ascent is not None
-        self.step += 1
-        if not math.isfinite(outcome.gradient_norm + outcome.activation):
-            raise NotFinite(
-                f"step {self.step}: activation {outcome.activation}, gradient norm "
-                f"{outcome.gradient_norm}; the model overflows on this image"
-            )
-        self._gradient_norm = outcome.gradient_norm
-        self._largest_norm = max(self._largest_norm, outcome.gradient_norm)
-        self._watch_gradient(outcome.gradient_norm, redirected=program.spec.redirect)
-        self._report(executor, program, ascent, outcome.activation)
-        if self.remaining:
+        climb = self._climb
+        try:
+            climb.end(executor, self._weights, outcome)
+        except DeadGradient:
+            if not self._untried and self._best is None:
+                raise
+            return self._go_on(executor)
+        self._report(executor, outcome.activation)
+        if climb.remaining:
             return None
-        if not self._alive:
-            raise self._dead()
-        return self._finish(executor, program, ascent)
+        self._attempts.append(climb.attempt)
+        if self._best is None or climb.merit > self._best.merit:
+            self._best = climb
+        return self._go_on(executor)
+
+    def _go_on(self, executor: Executor) -> Maximization | None:
+        """Begin the next attempt, or return the picture of the best."""
+        if self._untried:
+            self._climb = Climb(self.plan, self._climb.seed + 1)
+            return None
+        assert self._best is not None
+        return self._finish(executor, self._best)
+
+    @property
+    def _untried(self) -> int:
+        """Attempts that are still to be begun."""
+        first = self.plan.request.seed
+        return first + self.plan.request.attempts - 1 - self._climb.seed
 
     def _weights_of(self, executor: Executor, term: PlannedTerm) -> np.ndarray:
         if term.weights is not None:
@@ -153,91 +139,26 @@ class Job:
         assert term.reference is not None
         return term.weight * executor.reference(self.plan.stages[0].spec, term.spec, term.reference)
 
-    def _enter(self, executor: Executor, program: Program) -> Ascent:
-        """The ascent at the size of `program`, begun or grown from the size before.
+    def _report(self, executor: Executor, activation: float) -> None:
+        """Tell of the step, counted over all attempts."""
+        request, each, climb = self.plan.request, self.plan.recipe.steps, self._climb
+        step = (climb.seed - request.seed) * each + climb.step
+        preview, every = None, request.preview_every_steps
+        if every and step % every == 0:
+            preview = encode(executor.render(*climb.at), shown_as(request.image_format))
+        steps = each * request.attempts
+        self.mailbox.put(Progress(step, steps, activation, climb.gradient_norm, preview))
 
-        The optimizer begins anew: what it knows is about other parameters.
-        """
-        spec = program.spec
-        if self._ascent is not None and self._entered is not None:
-            if self._entered.image == spec.image:
-                return self._ascent
-            known = PARAMETERIZATIONS[spec.parameterization]
-            old = self._ascent.parameters()
-            parameters = known.resize(old, self._entered.image, spec.image)
-        else:
-            self.clock.started = time.monotonic()
-            parameters = self._first_parameters(spec)
-        plan = self.plan
-        fixed = fixed_inputs(spec, plan.recipe, plan.prior, self._weights, plan.request.target)
-        self._entered, self._before = spec, self.step
-        self._ascent = Ascent(program, parameters, fixed)
-        if not self._trajectory:
-            self._measure(executor, program, self._ascent)
-        return self._ascent
-
-    def _first_parameters(self, spec: ProgramSpec) -> Array:
-        plan = self.plan
-        if plan.start is None:
-            return plan.recipe.start.draw(plan.request.seed, spec.parameterization, spec.image)
-        parameterization = PARAMETERIZATIONS[spec.parameterization]
-        image = np.asarray(plan.start / 255, np.float32)
-        fitted = parameterization.fit(image, plan.prior.colors)
-        return parameterization.resize(fitted, plan.image, spec.image)
-
-    def _watch_gradient(self, norm: float, *, redirected: bool) -> None:
-        """Notice a gradient that is dead from the start: open the ReLUs, or give up."""
-        self._alive = self._alive or (norm > 0.0 and not redirected)
-        self._zeros = self._zeros + 1 if norm == 0.0 else 0
-        if self._alive or self._zeros < DEAD_STEPS:
-            return
-        if redirected or self._warm_ups == MAX_WARM_UPS:
-            raise self._dead()
-        self._warm_ups += 1
-        self._warm_until = self.step + WARM_UP_STEPS
-        self._zeros = 0
-
-    def _dead(self) -> DeadGradient:
-        return DeadGradient(
-            f"the gradient of {self._subject()} is zero and stays zero after {self._warm_ups} "
-            "warm-ups with opened ReLUs; try the layer before the activation, another seed or "
-            "another unit"
-        )
-
-    def _subject(self) -> str:
-        unit, layer = self.plan.unit, self.plan.layer.name
-        return f"layer {layer!r}" if unit is None else f"unit {unit} of layer {layer!r}"
-
-    def _report(
-        self, executor: Executor, program: Program, ascent: Ascent, activation: float
-    ) -> None:
-        steps, every = self.plan.recipe.steps, self.plan.request.preview_every_steps
-        if self.step % max(steps // TRAJECTORY_POINTS, 1) == 0 and self.remaining:
-            self._measure(executor, program, ascent)
-        preview = None
-        if every and self.step % every == 0:
-            image_format = shown_as(self.plan.request.image_format)
-            preview = encode(executor.render(program, ascent), image_format)
-        self.mailbox.put(Progress(self.step, steps, activation, self._gradient_norm, preview))
-
-    def _measure(self, executor: Executor, program: Program, ascent: Ascent) -> None:
-        pixels = executor.render(program, ascent)
-        activation = executor.judge(program, self._weights, pixels).activation
-        self._trajectory.append(TrajectoryPoint(self.step, activation))
-        target = self.plan.request.target
-        if target is not None:
-            begun = self._trajectory[0].activation
-            self._reached = (begun <= target) == (activation >= target)
-
-    def _finish(self, executor: Executor, program: Program, ascent: Ascent) -> Maximization:
+    def _finish(self, executor: Executor, climb: Climb) -> Maximization:
         plan, image_format = self.plan, self.plan.request.image_format
+        program, ascent = climb.at
         pixels = executor.render(program, ascent)
         seconds = time.monotonic() - self.clock.started
         seen = decode(encode(pixels, image_format), plan.image.channels)
         judgement = executor.judge(program, self._weights, seen)
         natural = self._natural or ()
         assessment = assess(executor, program, plan, self._weights, natural, seen, judgement)
-        metrics = self._metrics(judgement, assessment, seconds)
+        metrics = self._metrics(climb, judgement, assessment, seconds)
         record = make(plan, metrics, program.provider)
         if image_format == "npy":
             pixels = executor.render(program, ascent, exact=True)
@@ -251,10 +172,12 @@ class Job:
             record=record,
         )
 
-    def _metrics(self, judgement: Judgement, assessment: Assessment, seconds: float) -> Metrics:
+    def _metrics(
+        self, climb: Climb, judgement: Judgement, assessment: Assessment, seconds: float
+    ) -> Metrics:
         plan, info = self.plan, self.plan.model.info
         end = judgement.activation
-        trajectory = (*self._trajectory, TrajectoryPoint(self.step, end))
+        trajectory = (*climb.trajectory[:-1], TrajectoryPoint(climb.step, end))
         assert info.preprocessing is not None
         return Metrics(
             model=info.name,
@@ -265,28 +188,25 @@ class Job:
             unit=plan.unit,
             unit_count=plan.layer.unit_count,
             label=plan.label,
-            activation_start=self._trajectory[0].activation,
+            activation_start=trajectory[0].activation,
             activation_end=end,
             activation_best=max(point.activation for point in trajectory),
             trajectory=trajectory,
             top_classes=top_classes(judgement.logits, plan.model.labels),
-            gradient_norm=self._gradient_norm,
-            gradient_status=self._gradient_status(),
-            steps=self.step,
-            seed=plan.request.seed,
+            gradient_norm=climb.gradient_norm,
+            gradient_status=climb.gradient_status,
+            steps=climb.step,
+            ending=climb.attempt.ending,
+            seed=climb.seed,
+            attempts=tuple(self._attempts),
             queued_seconds=self.clock.queued,
             compiling_seconds=self.clock.compiling,
             running_seconds=seconds,
             measuring_seconds=time.monotonic() - self.clock.started - seconds,
-            steps_per_second=self.step / seconds,
+            steps_per_second=sum(attempt.steps for attempt in self._attempts) / seconds,
             preprocessing=info.preprocessing,
             **{known.name: getattr(assessment, known.name) for known in fields(assessment)},
         )
-
-    def _gradient_status(self) -> GradientStatus:
-        if self._gradient_norm < SATURATED * self._largest_norm:
-            return "saturated"
-        return "redirected" if self._warm_ups else "ok"
 
 
 def top_classes(logits: np.ndarray, labels: tuple[str, ...]) -> tuple[ClassScore, ...]:

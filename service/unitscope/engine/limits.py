@@ -20,6 +20,7 @@ from unitscope.errors import InvalidRequest
 MIN_IMAGE_SIZE_PX = 8
 MAX_TERMS = 8
 MAX_VIEWS = 64
+MAX_ATTEMPTS = 16
 MAX_OCTAVES = 8
 MAX_NATURAL_IMAGES = 64
 _MAX_TRANSFORMS = 16
@@ -47,14 +48,20 @@ def check(request: MaximizeRequest, limits: Limits) -> None:
         if getattr(request, field) is not None:
             _one_of(field, getattr(request, field), known)
     _one_of("image_format", request.image_format, get_args(ImageFormat))
-    _within("seed", request.seed, 0, _MAX_SEED)
+    _within("attempts", request.attempts, 1, MAX_ATTEMPTS)
+    _within("seed", request.seed, 0, _MAX_SEED - request.attempts + 1)
     if request.image_size_px is not None:
         _within("image_size_px", request.image_size_px, MIN_IMAGE_SIZE_PX, limits.max_image_size_px)
     _within("preview_every_steps", request.preview_every_steps, 0, limits.max_steps)
     if request.target is not None:
         _finite("target", request.target)
+    if request.patience_steps is not None:
+        _within("patience_steps", request.patience_steps, 1, limits.max_steps)
     recipe = request.recipe()
     _check_recipe(recipe, limits)
+    if request.attempts * recipe.steps > limits.max_steps:
+        expected = f"at most {limits.max_steps} steps in all, not {recipe.steps} each"
+        raise InvalidRequest("attempts", request.attempts, expected)
     _check_natural_images(request, recipe)
     if len(request.terms) >= MAX_TERMS:
         raise InvalidRequest("terms", f"{len(request.terms)} terms", f"at most {MAX_TERMS - 1}")

@@ -89,7 +89,7 @@ class Plan:
             tensor=self.layer.tensor,
             unit=self.unit,
             label=self.label,
-            steps=self.recipe.steps,
+            steps=self.recipe.steps * self.request.attempts,
             image_width_px=self.image.width_px,
             image_height_px=self.image.height_px,
         )

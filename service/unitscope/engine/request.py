@@ -12,6 +12,7 @@ from unitscope.ascent.transforms import Transform
 
 ImageFormat = Literal["png", "jpeg", "webp", "npy"]
 GradientStatus = Literal["ok", "redirected", "saturated"]
+Ending = Literal["steps", "target", "plateau"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +70,23 @@ class MaximizeRequest(Term):
 
     It is the first term itself; `terms` are added to it. `model`: name in the repository, "" for
     the default model. `model_version`: a number; "" for the latest that can be used. `target`:
-    bring the activation to this number, not to the highest, and stop there. `seed`: of all that is
-    random. `image_size_px`: shorter side of the picture; None for the model's input size.
-    `start_image`: an encoded image to begin with. `natural_images`: encoded images that the unit is
-    compared on, and that colours and a spectrum can be computed from. `preset`: the name of a
-    recipe; the fields from `steps` on replace its own unless they are None (see
-    `ascent.presets.Recipe`).
+    bring the activation to this number, not to the highest, and stop there. `patience_steps`: stop
+    when the clean activation has not risen for so many. `seed`: of all that is random. `attempts`:
+    so many ascents, from the seeds `seed`, `seed` + 1, …; the one that ends with the highest clean
+    activation, or nearest to the target, is kept. `image_size_px`: shorter side of the picture;
+    None for the model's input size. `start_image`: an encoded image to begin with.
+    `natural_images`: encoded images that the unit is compared on, and that colours and a spectrum
+    can be computed from. `preset`: the name of a recipe; the fields from `steps` on replace its own
+    unless they are None (see `ascent.presets.Recipe`).
     """
 
     model: str = ""
     model_version: str = ""
     terms: tuple[Term, ...] = ()
     target: float | None = None
+    patience_steps: int | None = None
     seed: int = 0
+    attempts: int = 1
     image_size_px: int | None = None
     start_image: bytes = field(default=b"", repr=False)
     natural_images: tuple[bytes, ...] = field(default=(), repr=False)
@@ -158,6 +163,20 @@ class TrajectoryPoint:
 
     step: int
     activation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One ascent of a request: its seed, how many steps it took, what it reached and why it ended.
+
+    `activation`: clean, of the picture in 8 bits. `ending`: "target" was reached, "plateau": it had
+    not risen for `patience_steps`.
+    """
+
+    seed: int
+    steps: int
+    activation: float
+    ending: Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +259,8 @@ class Metrics(Assessment):
     `gradient_norm`: L2 norm of the gradient with respect to the parameters at the last step.
     `gradient_status`: "redirected" when the gradient was dead at first and ReLU masks were
     opened for a warm-up (Lucid's remedy), "saturated" when it all but vanished on the way.
+    `steps`, `ending` and `seed` are those of the attempt that was kept; of `attempts`, those
+    without any gradient are left out.
     """
 
     model: str
@@ -258,7 +279,9 @@ class Metrics(Assessment):
     gradient_norm: float
     gradient_status: GradientStatus
     steps: int
+    ending: Ending
     seed: int
+    attempts: tuple[Attempt, ...]
     queued_seconds: float
     compiling_seconds: float
     running_seconds: float

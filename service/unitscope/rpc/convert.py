@@ -18,8 +18,10 @@ from unitscope.ascent.presets import Regularizer
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.request import (
     Accepted,
+    Attempt,
     Calibration,
     ClassScore,
+    Ending,
     Event,
     Exemplar,
     GradientStatus,
@@ -46,8 +48,14 @@ _GRADIENTS: dict[GradientStatus, pb.GradientStatus] = {
     "redirected": pb.GRADIENT_STATUS_REDIRECTED,
     "saturated": pb.GRADIENT_STATUS_SATURATED,
 }
+_ENDINGS: dict[Ending, pb.Ending] = {
+    "steps": pb.ENDING_STEPS,
+    "target": pb.ENDING_TARGET,
+    "plateau": pb.ENDING_PLATEAU,
+}
 _FORMAT_NAMES = {value: name for name, value in _FORMATS.items()}
 _GRADIENT_NAMES = {value: name for name, value in _GRADIENTS.items()}
+_ENDING_NAMES = {value: name for name, value in _ENDINGS.items()}
 
 
 # Requests
@@ -252,6 +260,8 @@ def _to_metrics(metrics: Metrics) -> pb.Metrics:
         top_classes=[same_fields(pb.ClassScore, score) for score in metrics.top_classes],
         calibration=_to_calibration(metrics.calibration),
         gradient_status=_GRADIENTS[metrics.gradient_status],
+        ending=_ENDINGS[metrics.ending],
+        attempts=list(map(_to_attempt, metrics.attempts)),
         queued=to_duration(metrics.queued_seconds),
         compiling=to_duration(metrics.compiling_seconds),
         running=to_duration(metrics.running_seconds),
@@ -269,6 +279,8 @@ def _from_metrics(message: pb.Metrics) -> Metrics:
             "top_classes": tuple(ClassScore(**read_fields(s)) for s in message.top_classes),
             "calibration": _from_calibration(message),
             "gradient_status": _GRADIENT_NAMES[message.gradient_status],
+            "ending": _ENDING_NAMES[message.ending],
+            "attempts": tuple(map(_from_attempt, message.attempts)),
             "queued_seconds": from_duration(message.queued),
             "compiling_seconds": from_duration(message.compiling),
             "running_seconds": from_duration(message.running),
@@ -276,6 +288,14 @@ def _from_metrics(message: pb.Metrics) -> Metrics:
             "preprocessing": from_preprocessing(message.preprocessing),
         }
     )
+
+
+def _to_attempt(attempt: Attempt) -> pb.Attempt:
+    return same_fields(pb.Attempt, attempt, ending=_ENDINGS[attempt.ending])
+
+
+def _from_attempt(message: pb.Attempt) -> Attempt:
+    return Attempt(**read_fields(message) | {"ending": _ENDING_NAMES[message.ending]})
 
 
 def _to_calibration(calibration: Calibration | None) -> pb.Calibration | None:

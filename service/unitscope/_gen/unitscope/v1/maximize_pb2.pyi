@@ -19,6 +19,13 @@ class ImageFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE_FORMAT_WEBP: _ClassVar[ImageFormat]
     IMAGE_FORMAT_NPY: _ClassVar[ImageFormat]
 
+class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENDING_UNSPECIFIED: _ClassVar[Ending]
+    ENDING_STEPS: _ClassVar[Ending]
+    ENDING_TARGET: _ClassVar[Ending]
+    ENDING_PLATEAU: _ClassVar[Ending]
+
 class GradientStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GRADIENT_STATUS_UNSPECIFIED: _ClassVar[GradientStatus]
@@ -30,6 +37,10 @@ IMAGE_FORMAT_PNG: ImageFormat
 IMAGE_FORMAT_JPEG: ImageFormat
 IMAGE_FORMAT_WEBP: ImageFormat
 IMAGE_FORMAT_NPY: ImageFormat
+ENDING_UNSPECIFIED: Ending
+ENDING_STEPS: Ending
+ENDING_TARGET: Ending
+ENDING_PLATEAU: Ending
 GRADIENT_STATUS_UNSPECIFIED: GradientStatus
 GRADIENT_STATUS_OK: GradientStatus
 GRADIENT_STATUS_REDIRECTED: GradientStatus
@@ -78,7 +89,7 @@ class Term(_message.Message):
     def __init__(self, layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., objective: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class MaximizeOptions(_message.Message):
-    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "colors", "views", "schedule", "penalties", "constraints", "octaves", "natural_images", "spectrum")
+    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "colors", "views", "schedule", "penalties", "constraints", "octaves", "natural_images", "spectrum", "patience_steps", "attempts")
     SEED_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +113,8 @@ class MaximizeOptions(_message.Message):
     OCTAVES_FIELD_NUMBER: _ClassVar[int]
     NATURAL_IMAGES_FIELD_NUMBER: _ClassVar[int]
     SPECTRUM_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_STEPS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     seed: int
     image_size_px: int
     learning_rate: float
@@ -125,7 +138,9 @@ class MaximizeOptions(_message.Message):
     octaves: int
     natural_images: _containers.RepeatedScalarFieldContainer[bytes]
     spectrum: str
-    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., colors: _Optional[str] = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ..., natural_images: _Optional[_Iterable[bytes]] = ..., spectrum: _Optional[str] = ...) -> None: ...
+    patience_steps: int
+    attempts: int
+    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., colors: _Optional[str] = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ..., natural_images: _Optional[_Iterable[bytes]] = ..., spectrum: _Optional[str] = ..., patience_steps: _Optional[int] = ..., attempts: _Optional[int] = ...) -> None: ...
 
 class Transforms(_message.Message):
     __slots__ = ("items",)
@@ -192,7 +207,7 @@ class Image(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring", "calibration", "model_version")
+    __slots__ = ("model", "model_sha256", "layer", "tensor", "unit", "unit_count", "label", "activation_start", "activation_end", "trajectory", "rank", "top_classes", "gradient_norm", "gradient_status", "steps", "seed", "queued", "compiling", "running", "steps_per_second", "preprocessing", "activation_best", "margin", "probability", "noise_z_score", "robustness", "total_variation", "clipped_share", "high_frequency_share", "doubts", "measuring", "calibration", "model_version", "ending", "attempts")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +241,8 @@ class Metrics(_message.Message):
     MEASURING_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: str
     layer: str
@@ -259,7 +276,21 @@ class Metrics(_message.Message):
     measuring: _duration_pb2.Duration
     calibration: Calibration
     model_version: str
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., model_version: _Optional[str] = ...) -> None: ...
+    ending: Ending
+    attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., layer: _Optional[str] = ..., tensor: _Optional[str] = ..., unit: _Optional[int] = ..., unit_count: _Optional[int] = ..., label: _Optional[str] = ..., activation_start: _Optional[float] = ..., activation_end: _Optional[float] = ..., trajectory: _Optional[_Iterable[_Union[TrajectoryPoint, _Mapping]]] = ..., rank: _Optional[int] = ..., top_classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., gradient_norm: _Optional[float] = ..., gradient_status: _Optional[_Union[GradientStatus, str]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., queued: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., compiling: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., running: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., steps_per_second: _Optional[float] = ..., preprocessing: _Optional[_Union[_model_pb2.Preprocessing, _Mapping]] = ..., activation_best: _Optional[float] = ..., margin: _Optional[float] = ..., probability: _Optional[float] = ..., noise_z_score: _Optional[float] = ..., robustness: _Optional[float] = ..., total_variation: _Optional[float] = ..., clipped_share: _Optional[float] = ..., high_frequency_share: _Optional[float] = ..., doubts: _Optional[_Iterable[str]] = ..., measuring: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., model_version: _Optional[str] = ..., ending: _Optional[_Union[Ending, str]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
+
+class Attempt(_message.Message):
+    __slots__ = ("seed", "steps", "activation", "ending")
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
+    seed: int
+    steps: int
+    activation: float
+    ending: Ending
+    def __init__(self, seed: _Optional[int] = ..., steps: _Optional[int] = ..., activation: _Optional[float] = ..., ending: _Optional[_Union[Ending, str]] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("percentile", "ratio", "exemplars")
