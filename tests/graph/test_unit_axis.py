@@ -19,11 +19,13 @@ WEIGHTS = {
     "tokens": np.array([0, -1, 4]),
     "first": np.array(0),
     "axis1": np.array([1]),
+    "more": np.array([2, 1, 1, 1, 1]),
     "scale": np.ones(4, np.float32),
 }
 CONV = helper.make_node("Conv", ["image", "kernel"], ["maps"])
 LAST = helper.make_node("Transpose", ["maps"], ["last"], perm=[0, 2, 3, 1])
 COLUMNS = helper.make_node("Reshape", ["maps", "columns"], ["columned"])
+BROADCAST = helper.make_node("Expand", ["top", "more"], ["y"])
 TOKENS = helper.make_node("Transpose", ["columned"], ["rows"], perm=[0, 2, 1])
 
 
@@ -45,6 +47,8 @@ TOKENS = helper.make_node("Transpose", ["columned"], ["rows"], perm=[0, 2, 1])
         ([CONV, COLUMNS, TOKENS, helper.make_node("Gather", ["rows", "first"], ["y"], axis=1)], 1),
         ([CONV, helper.make_node("MatMul", ["left", "maps"], ["y"])], 2),
         ([CONV, helper.make_node("ReduceMean", ["maps"], ["y"], axes=[2, 3], keepdims=0)], 1),
+        ([CONV, helper.make_node("Expand", ["maps", "more"], ["y"])], 2),
+        ([helper.make_node("ReduceMax", ["image"], ["top"], keepdims=0), BROADCAST], 4),
     ],
 )
 def test_units_are_followed(nodes: list[onnx.NodeProto], axis: int) -> None:

@@ -252,8 +252,11 @@ class Supervisor:
         if worker.dismissed:
             return ShuttingDown("the server shut down before the request was finished")
         loaded = worker.report is not None and worker.report.loaded
-        did = "the worker of model {!r} died" if loaded else "loading model {!r} killed its worker"
-        error = self._deaths.add(worker.model, f"{did.format(worker.model)} ({manner})")
+        if worker.calls and not loaded:
+            what = f"loading model {worker.model!r} killed its worker ({manner})"
+        else:
+            what = f"the worker of model {worker.model!r} died ({manner})"
+        error = self._deaths.add(worker.model, what)
         _log.error("%s; it had %d requests", error, len(worker.calls))
         return error
 

@@ -49,6 +49,8 @@ def _follow(node: Node, source: Value, axis: int, y: Value) -> int:
         return axis
     if node.op_type in ("Gather", "Split"):
         return axis - (axis > int(node.attributes.get("axis", 0)) % source.rank)
+    if y.rank > source.rank:  # broadcasting puts axes in front
+        return axis + y.rank - source.rank
     removed = _removed(node, source)
     return axis - sum(gone < axis for gone in removed) if axis not in removed else last
 

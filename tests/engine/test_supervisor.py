@@ -1,0 +1,206 @@
+"""Drills: what a worker's death does to its requests, and to nobody else (docs/promises.md)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from tests.engine.crashers import memory_bomb
+from tests.images import encoded, random_pixels
+from tests.models import small_classifier
+from unitscope.engine.attribution import AttributeRequest
+from unitscope.engine.engine import EngineSettings
+from unitscope.engine.limits import Limits
+from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
+from unitscope.engine.supervisor import IsolationSettings, Supervisor
+from unitscope.engine.ticket import Ticket
+from unitscope.errors import (
+    Cancelled,
+    ModelRejected,
+    ModelUnloaded,
+    NotFound,
+    QueueFull,
+    WorkerDied,
+)
+
+ENDLESS = 10**9
+SETTINGS = EngineSettings(limits=Limits(max_steps=ENDLESS))
+
+
+@pytest.fixture
+def service(model_directory: Path) -> Iterator[Supervisor]:
+    service = supervisor(model_directory)
+    yield service
+    service.close()
+
+
+def supervisor(directory: Path, **isolation: int) -> Supervisor:
+    return Supervisor(directory, SETTINGS, IsolationSettings(**isolation))
+
+
+def request(model: str = "small", *, steps: int = 20, **options: Any) -> MaximizeRequest:
+    return MaximizeRequest(unit=1, model=model, steps=steps, **options)
+
+
+def kill(service: Supervisor, model: str = "small", number: int = signal.SIGKILL) -> None:
+    """End a worker and wait until the supervisor has done what follows."""
+    process = service._workers[model].process
+    os.kill(process.pid, number)
+    process.join()
+
+
+def started(ticket: Ticket) -> Iterator[Any]:
+    """The events after the first step."""
+    events = ticket.events()
+    assert isinstance(next(events), Accepted)
+    assert isinstance(next(events), Progress)
+    return events
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_request_survives_the_death_of_its_worker(
+    service: Supervisor, number: signal.Signals
+) -> None:
+    undisturbed = service.submit(request(steps=400)).result()
+    ticket = service.submit(request(steps=400))
+    seen: list[Any] = []
+    for event in ticket.events():
+        if isinstance(event, Progress) and not any(isinstance(e, Progress) for e in seen):
+            kill(service, number=number)
+        seen.append(event)
+    accepted, *between, last = seen
+    assert isinstance(accepted, Accepted) and isinstance(last, Maximization)
+    steps = [event.step for event in between]
+    assert steps == sorted(set(steps)) and steps[-1] == 400
+    assert last.image == undisturbed.image
+    assert accepted.request_id == last.request_id == ticket.request_id
+
+
+def test_an_attribution_survives_the_death_of_its_worker(service: Supervisor) -> None:
+    image = encoded(random_pixels())
+    asked = AttributeRequest(image=image, unit=1, model="small", method="smoothgrad", samples=256)
+    undisturbed = service.attribute(asked).result()
+    ticket = service.attribute(asked)
+    kill(service)
+    assert ticket.result().values_npy == undisturbed.values_npy
+
+
+def test_a_second_death_ends_a_request_and_no_other(service: Supervisor) -> None:
+    other = service.submit(request("bare", steps=ENDLESS))
+    others = started(other)
+    ticket = service.submit(request(steps=ENDLESS))
+    events = started(ticket)
+    kill(service)
+    started_again(service)
+    kill(service)
+    with pytest.raises(WorkerDied, match=r"'small' .*signal 9, SIGKILL.*2 times in a row") as died:
+        list(events)
+    assert died.value.model == "small" and 0 < died.value.retry_after_seconds <= 1
+    with pytest.raises(WorkerDied):
+        service.submit(request())
+    assert isinstance(next(others), Progress)
+    other.cancel()
+    time.sleep(died.value.retry_after_seconds)
+    assert service.submit(request()).result().metrics.steps == 20
+
+
+def started_again(service: Supervisor) -> None:
+    """Wait until the worker of `small` has a request again."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        report = service.reports().get("small")
+        if report is not None and report.stats.active:
+            return
+    pytest.fail("nothing is asked again")
+
+
+def test_who_gave_up_is_not_asked_for_again(service: Supervisor) -> None:
+    ticket = service.submit(request(steps=ENDLESS))
+    events = started(ticket)
+    ticket.cancel()
+    kill(service)
+    with pytest.raises(Cancelled):
+        list(events)
+    assert service.stats().active == service.stats().queue_depth == 0
+
+
+def test_a_model_that_kills_its_workers_is_refused_by_name(service: Supervisor) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(service.submit, request())
+        for _ in range(2):
+            while "small" not in service._workers:
+                assert not asked.done()
+            kill(service, number=signal.SIGSEGV)
+        message = r"loading model 'small' killed its worker \(signal 11, SIGSEGV\), 2 times"
+        with pytest.raises(WorkerDied, match=message):
+            asked.result(60)
+    with pytest.raises(WorkerDied, match=message):
+        service.submit(request())
+    with pytest.raises(WorkerDied, match=message):
+        service.attribute(AttributeRequest(image=b"", unit=1, model="small"))
+    info = service.models.info("small")
+    assert info.state == "unavailable" and "killed its worker" in info.error
+    assert service.submit(request("bare")).result().metrics.steps == 20
+
+
+def test_a_memory_bomb_harms_its_own_model_only(tmp_path: Path) -> None:
+    onnx.save(small_classifier(), tmp_path / "small.onnx")
+    onnx.save(memory_bomb(), tmp_path / "bomb.onnx")
+    service = supervisor(tmp_path, worker_memory_bytes=1 << 30)
+    ticket = service.submit(request(steps=ENDLESS))
+    events = started(ticket)
+    with pytest.raises(ModelRejected, match="Failed to allocate memory"):
+        service.submit(request("bomb")).result()
+    assert isinstance(next(events), Progress)
+    service.close()
+
+
+def test_the_longest_idle_worker_makes_room(model_directory: Path) -> None:
+    service = supervisor(model_directory, max_workers=2)
+    for model in ("small", "bare", "small", "grey"):
+        service.submit(request(model, steps=1)).result()
+    states = {info.name: info for info in service.models.catalogue()}
+    assert [states[name].state for name in ("small", "grey", "bare")] == [
+        "ready", "ready", "not_loaded"
+    ]  # fmt: skip
+    assert states["bare"].class_count == 5 and service.models.loaded_count() == 2
+    busy = [service.submit(request(model, steps=ENDLESS)) for model in ("small", "grey")]
+    with pytest.raises(QueueFull):
+        service.submit(request("bare"))
+    for ticket in busy:
+        ticket.cancel()
+    service.close()
+
+
+def test_what_was_unloaded_stays_so_in_the_next_worker(service: Supervisor) -> None:
+    service.models.unload("small")
+    kill(service)
+    with pytest.raises(ModelUnloaded):
+        service.submit(request())
+    service.models.load("small")
+    assert service.submit(request()).result().metrics.steps == 20
+    kill(service)
+    assert service.submit(request()).result().metrics.steps == 20
+
+
+def test_an_unknown_model_starts_no_worker(service: Supervisor) -> None:
+    with pytest.raises(NotFound, match="smal"):
+        service.submit(request("smal"))
+    assert not service.reports()
+
+
+def test_signals_for_the_server_do_not_end_a_worker(service: Supervisor) -> None:
+    events = started(service.submit(request(steps=300)))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(service._workers["small"].process.pid, number)
+    *_, last = events
+    assert isinstance(last, Maximization)
+    assert last.metrics.steps == 300
