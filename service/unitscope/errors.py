@@ -88,10 +88,10 @@ class QueueFull(UnitscopeError):
 
     reason = "QUEUE_FULL"
 
-    def __init__(self, waiting: int, retry_after_seconds: float) -> None:
-        super().__init__(
-            f"the queue is full ({waiting} requests waiting); retry in {retry_after_seconds:.1f} s"
-        )
+    def __init__(self, waiting: int, retry_after_seconds: float, *, model: str = "") -> None:
+        queue = f"queue of model {model!r}" if model else "queue"
+        when = f"retry in {retry_after_seconds:.1f} s"
+        super().__init__(f"the {queue} is full ({waiting} requests waiting); {when}")
         self.waiting = waiting
         self.retry_after_seconds = retry_after_seconds
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from tests.images import encoded, random_pixels
+from tests.models import CARD, small_classifier
 from tests.services import Models, serving
 from unitscope.ascent.presets import PRESETS, Regularizer
 from unitscope.ascent.transforms import Transform
+from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.picture import decode
+from unitscope.engine.repository import Repository
 from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress, Term
 from unitscope.engine.service import Service
 from unitscope.errors import (
@@ -205,6 +213,43 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(models: Models) -> Non
         for ticket in tickets:
             ticket.cancel()
         assert engine.submit(request()).result().metrics.steps == 20
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_card_limits_the_requests_of_its_model(tmp_path: Path, isolated: bool) -> None:
+    for name in ("small", "other"):
+        onnx.save(small_classifier(), tmp_path / f"{name}.onnx")
+    (tmp_path / "small.toml").write_text(f"{CARD}[limits]\nrequests = 1\n")
+    with serving(tmp_path if isolated else Repository(tmp_path)) as engine:
+        first = engine.submit(request(steps=4096))
+        with pytest.raises(QueueFull, match="the queue of model 'small' is full"):
+            engine.submit(request())
+        assert engine.submit(request(model="other", steps=2)).result().metrics.steps == 2
+        first.cancel()
+        assert engine.submit(request()).result().metrics.steps == 20
+
+
+def test_an_unloaded_model_leaves_the_memory_with_its_last_request(tmp_path: Path) -> None:
+    onnx.save(small_classifier(seed=2026), tmp_path / "small.onnx")  # no other has its weights
+    models = Repository(tmp_path)
+    with serving(models) as engine:
+        engine.attribute(
+            AttributeRequest(image=encoded(random_pixels()), unit=1, model="small")
+        ).result()
+        weights = models.get("small").subject.model.weights["features.conv.weight"]
+        watched, running = weakref.ref(weights), engine.submit(request(steps=4096))
+        events = running.events()
+        assert isinstance(next(events), Accepted) and isinstance(next(events), Progress)
+        del weights
+        models.unload("small")
+        assert engine.stats().programs == 1
+        running.cancel()
+        with pytest.raises(Cancelled):
+            list(events)
+        assert engine.stats().programs == 0
+        del running, events
+    gc.collect()
+    assert watched() is None
 
 
 def test_closing_drains_and_then_cuts(models: Models) -> None:

@@ -49,6 +49,7 @@ def test_a_card_is_read_with_its_labels(tmp_path: Path) -> None:
         ("height_px = 12\n", "height_px = 12\ntall = 1\n", "tall"),
         ("height_px = 12", "height_px = 0", "sizes ≥ 1"),
         ('"labels.txt"', '"absent.txt"', "absent.txt"),
+        ("[labels]", "[limits]\nrequests = -1\n[labels]", "limits.requests: got -1"),
         ("[model]", "[model", "cannot read the card small.toml"),
     ],
 )

@@ -58,16 +58,7 @@ def models(
     else:
         repository = Repository(directory)
         found = [repository.info(name) for name in repository.names()]
-    columns = (
-        "name",
-        "version",
-        "state",
-        "title",
-        "class_count",
-        "layer_count",
-        "license",
-        "error",
-    )
+    columns = ("name", "version", "state", "class_count", "layer_count", "license", "error")
     rows = (
         asdict(info) if as_json else {key: getattr(info, key) for key in columns} for info in found
     )

@@ -12,6 +12,7 @@ from typing import Self
 from unitscope.engine.attribute import attribute
 from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.repository import Repository
+from unitscope.engine.score import forget_scores
 from unitscope.engine.ticket import AttributionTicket
 from unitscope.errors import Cancelled, QueueFull, ShuttingDown
 
@@ -49,6 +50,10 @@ class Attributor:
     def cancel(self, ticket: AttributionTicket) -> None:
         """End a request before its next gradient; nothing happens if it has ended."""
         self._leave(ticket, Cancelled("the request was cancelled"))
+
+    def tidy(self) -> None:
+        """Models have left the memory: keep nothing of them."""
+        forget_scores()
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""

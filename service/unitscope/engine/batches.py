@@ -9,7 +9,7 @@ large ones fill the processor alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, replace
 
@@ -79,13 +79,21 @@ class Batches:
     def note(self, program: Program, seconds: float) -> None:
         """Say how long a step of all rows of `program` took."""
         rows = program.spec.rows
-        pace = self._paces_of(replace(program.spec, rows=1)).get(rows)
-        if pace is not None:
+        pace = self._paces.get(replace(program.spec, rows=1), {}).get(rows)
+        if pace is not None:  # else its model was forgotten during the step
             pace.note(seconds / rows)
 
     def row_seconds(self, spec: ProgramSpec) -> float:
         """How long a step takes when a request is alone; 0 where that is not known."""
-        return self._paces[spec][1].seconds if spec in self._paces else 0.0
+        paces = self._paces.get(spec)
+        return paces[1].seconds if paces else 0.0
+
+    def keep_only(self, models: Collection[str]) -> None:
+        """Forget models whose SHA-256 is not among `models`; may be told from any thread."""
+        for spec in list(self._paces):
+            if spec.subject.sha256 not in models:
+                self._paces.pop(spec, None)
+        self._asked = {spec for spec in list(self._asked) if spec.subject.sha256 in models}
 
     def _paces_of(self, spec: ProgramSpec) -> dict[int, _Pace]:
         return self._paces.setdefault(spec, {1: _Pace()})

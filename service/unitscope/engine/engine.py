@@ -83,6 +83,7 @@ class Engine:
         self._climber = Climber(self._executor, self._batches, self._observer)
         self._thread = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
         self._thread.start()
+        repository.watch(self)
 
     def submit(self, request: MaximizeRequest, caller: Caller = NOBODY) -> Ticket:
         """Take a request in; loads its model if need be.
@@ -96,6 +97,7 @@ class Engine:
         job = Job(plan, caller)
         with self._changed:
             self._check_room(caller)
+            self._check_model(plan)
             self._jobs.add(job)
             job.mailbox.put(job.plan.accepted())
             self._builder.submit(self._build, job)
@@ -115,6 +117,11 @@ class Engine:
             running = self._scheduler.running
             waiting = len(self._jobs) - running
         return Stats(waiting, running, len(self._programs), self._programs.taken_bytes)
+
+    def tidy(self) -> None:
+        """Models have left the memory: keep nothing of them once no request uses it."""
+        self._attributor.tidy()
+        self._drop_unused()
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""
@@ -230,6 +237,15 @@ class Engine:
         program = self._held.pop(job, None)
         if program is not None:
             self._programs.release(program)
+            self._drop_unused()
+
+    def _drop_unused(self) -> None:
+        """Drop what was made of models that are neither in memory nor in use."""
+        with self._changed:
+            used = {*self.models.loaded(), *(job.plan.model for job in self._jobs)}
+        digests = {model.info.sha256 for model in used}
+        self._programs.keep_only(digests)
+        self._batches.keep_only(digests)
 
     def _check_room(self, caller: Caller) -> None:
         if self._closing:
@@ -238,6 +254,13 @@ class Engine:
         own = sum(job.caller.client == caller.client for job in list(self._jobs))
         if len(self._jobs) >= settings.max_requests or own >= settings.max_requests_per_client:
             raise QueueFull(waiting, self._seconds_until_room())
+
+    def _check_model(self, plan: Plan) -> None:
+        """A model's card may say how many requests it has at most, all versions together."""
+        name, limit = plan.model.info.name, plan.model.subject.card.max_requests
+        own = sum(job.plan.model.info.name == name for job in self._jobs)
+        if limit and own >= limit:
+            raise QueueFull(own, self._seconds_until_room(), model=name)
 
     def _check_time(self, plan: Plan, caller: Caller) -> None:
         """Refuse at once what would not be done in time even alone."""

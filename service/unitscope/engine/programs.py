@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -85,6 +85,15 @@ class Programs:
         """One holder less."""
         with self._changed:
             self._kept[program.spec].holders -= 1
+            self._changed.notify_all()
+
+    def keep_only(self, models: Collection[str]) -> None:
+        """Drop the programs of models whose SHA-256 is not among `models`, unless they are held."""
+        with self._changed:
+            for spec, kept in list(self._kept.items()):
+                if not kept.holders and spec.subject.sha256 not in models:
+                    del self._kept[spec]
+            self._count()
             self._changed.notify_all()
 
     def _touch(self, spec: ProgramSpec) -> _Kept | None:

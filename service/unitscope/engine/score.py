@@ -38,6 +38,11 @@ def _compile(subject: Subject, tensor: str, logits: str) -> _Compiled:
     return _Compiled(Session(forward), Session(probe.gradient), probe.layer_shape, probe.layer_type)
 
 
+def forget_scores() -> None:
+    """Keep none compiled: of models that have left, they would hold the weights."""
+    _compile.cache_clear()
+
+
 class Score:
     """The activation of a unit: the mean over its map, or its neuron at `position`.
 

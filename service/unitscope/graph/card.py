@@ -24,6 +24,11 @@ picture, and what the others hold, a number or a nested list each:
     [constants]
     keep_prob = 1.0
 
+How many requests a server has taken in at a time, at most, can be limited for a model:
+
+    [limits]
+    requests = 8
+
 The model's input is ``(low + picture · (high − low) − mean) / std`` for a picture in 0..1, with
 `mean` and `std` in the model's channel order.
 """
@@ -56,8 +61,8 @@ class Card:
 
     `channels`: one letter per channel in the model's order, for example "RGB", "BGR" or "L".
     `labels`: one per class, or empty. `image`: the input that takes the picture, "" = the only
-    one; `constants`: what the others hold. `inferred`: nobody stated this, it was guessed from
-    the graph.
+    one; `constants`: what the others hold. `max_requests`: 0 = no limit of its own.
+    `inferred`: nobody stated this, it was guessed from the graph.
     """
 
     layout: str
@@ -74,6 +79,7 @@ class Card:
     title: str = ""
     license: str = ""
     source: str = ""
+    max_requests: int = 0
     inferred: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +90,8 @@ class Card:
             given = getattr(self, name)
             if type(given) is not int or not 1 <= given <= MAX_SIDE_PX:
                 raise _wrong(f"input.{name}", given, f"sizes ≥ 1, at most {MAX_SIDE_PX}")
+        if type(self.max_requests) is not int or self.max_requests < 0:
+            raise _wrong("limits.requests", self.max_requests, "a whole number, 0 or more")
         for given in (self.low, self.high, *self.mean, *self.std):
             if type(given) not in (int, float) or abs(given) > _LARGEST or math.isnan(given):
                 raise _wrong("input", given, "finite numbers as low, high, mean and std")
@@ -117,6 +125,7 @@ def load_card(path: Path) -> Card:
             title=str(about.get("title", "")),
             license=str(about.get("license", "")),
             source=str(about.get("source", "")),
+            max_requests=_table(content, "limits").get("requests", 0),
         )
     except TypeError as error:
         raise ModelRejected(f"the card {path.name} is incomplete: [input] {error}") from error
