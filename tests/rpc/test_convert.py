@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unitscope._gen.unitscope.v1 import maximize_pb2 as pb
 from unitscope.ascent.presets import Regularizer
 from unitscope.ascent.transforms import Transform
-from unitscope.engine.loaded import ModelInfo
+from unitscope.engine.loaded import ModelInfo, ModelVersion
 from unitscope.engine.request import (
     Accepted,
     Attempt,
@@ -57,10 +57,12 @@ a_term: dict[str, st.SearchStrategy[Any]] = {
     "objective": texts,
     "weight": numbers,
 }
+states = st.sampled_from(("not_loaded", "ready", "unavailable"))
 requests = st.builds(
     MaximizeRequest,
     **a_term,
     model=texts,
+    model_version=texts,
     terms=tuples(st.builds(Term, **a_term)),
     target=st.none() | numbers,
     patience_steps=st.none() | int32s,
@@ -102,6 +104,7 @@ preprocessings = st.builds(
 metrics = st.builds(
     Metrics,
     model=texts,
+    model_version=texts,
     model_sha256=texts,
     layer=texts,
     tensor=texts,
@@ -149,6 +152,7 @@ events = st.one_of(
         Accepted,
         request_id=texts,
         model=texts,
+        model_version=texts,
         tensor=texts,
         unit=st.none() | int32s,
         label=texts,
@@ -194,6 +198,11 @@ def test_an_event_comes_back_equal(event: Event) -> None:
     st.builds(
         ModelInfo,
         name=texts,
+        version=texts,
+        state=states,
+        versions=tuples(
+            st.builds(ModelVersion, version=texts, state=states, sha256=texts, error=texts)
+        ),
         title=texts,
         license=texts,
         source=texts,

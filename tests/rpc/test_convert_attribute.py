@@ -22,6 +22,7 @@ from unitscope.rpc.convert_attribute import from_request, from_response, to_requ
         image=st.binary(),
         unit=int32s | texts,
         model=texts,
+        model_version=texts,
         layer=texts,
         position=st.none() | st.tuples(int32s, int32s),
         method=st.text(min_size=1),
@@ -40,6 +41,7 @@ def test_a_request_comes_back_equal(request: AttributeRequest) -> None:
     st.builds(
         Attribution,
         model=texts,
+        model_version=texts,
         model_sha256=texts,
         layer=texts,
         tensor=texts,
