@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -86,3 +88,33 @@ def test_what_a_program_will_take_is_said_before(repository: Repository) -> None
     step = program.step
     taken = sum(array.nbytes for array in step.weights) + step.own_bytes + step.peak_bytes
     assert told[0] == pytest.approx(taken, rel=0.5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_all_sessions_have_one_pool_of_threads(threads: int, model_directory: Path) -> None:
+    """Counted in a process of its own: the pool of this one is there already."""
+    counting = f"""
+import os
+from pathlib import Path
+from unitscope.engine.executor import Executor
+from unitscope.engine.plan import resolve
+from unitscope.engine.repository import Repository
+from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.sharing import share_threads
+
+repository = Repository(Path({str(model_directory)!r}))
+share_threads({threads})
+executor = Executor()
+counts = []
+for layer in ("", "relu_out", "features.conv"):
+    request = MaximizeRequest(unit=0, model="small", layer=layer)
+    program = executor.compile(resolve(request, repository.get("small")).stages[-1].spec)
+    counts.append(len(os.listdir("/proc/self/task")))
+assert len(set(counts)) == 1, counts
+print(counts[0])
+"""
+    fewer, more = (
+        int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for code in (counting.replace(f"share_threads({threads})", "share_threads(1)"), counting)
+    )
+    assert more - fewer == threads - 1

@@ -21,6 +21,7 @@ from unitscope.ascent.program import (
     build_reference,
     build_render,
     build_step,
+    build_texture,
 )
 from unitscope.ascent.subject import Subject, held_inputs, port
 from unitscope.engine.measures import noise_pictures
@@ -33,9 +34,11 @@ from unitscope.engine.sharing import (
     compile_shared,
     footprint,
     handed_over,
+    quiet_options,
 )
 from unitscope.errors import ModelRejected
 from unitscope.graph.ir import Parts
+from unitscope.graph.layers import Layer
 from unitscope.graph.original import with_output
 
 RUNTIME_VERSION: str = ort.__version__
@@ -43,7 +46,6 @@ RUNTIME_VERSION: str = ort.__version__
 _PROVIDERS = ("CUDAExecutionProvider", CPU)
 _MEASURES = ("activation", "gradient_norm")
 """Outputs of a step that hold all rows."""
-_FATAL_ONLY = 4
 ROW_TOLERANCE = 1e-4
 """So much may differ between a row in a batch and alone where other kernels are chosen (CUDA)."""
 _WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
@@ -129,8 +131,8 @@ class Ascent:
 class Executor:
     """Compiles programs and advances ascents.
 
-    `threads`: for one step; 0 means all cores. The graphics processor is used where the
-    installed ONNX Runtime has one.
+    `threads`: for one step where they are not shared; 0: all usable cores. The graphics processor
+    is used where the installed ONNX Runtime has one.
     """
 
     def __init__(self, *, threads: int = 0) -> None:
@@ -219,14 +221,10 @@ class Executor:
 
     def judge(self, program: Program, weights: Sequence[np.ndarray], pixels: Pixels) -> Judgement:
         """What the model makes of a finished picture `[C, H, W]`; `weights`: `[K]` of each term."""
-        rows = {
-            port(f"weights_{index}"): np.asarray(row, np.float32)[None]
-            for index, row in enumerate(weights)
-        }
         with _typed():
             activation, scores, logits = program.judge.session.run(
                 [port("activation"), port("scores"), port("logits")],
-                rows | {port("picture"): pixels[None]},
+                _weight_rows(weights) | {port("picture"): pixels[None]},
             )
         return Judgement(float(activation[0]), scores[0], logits[0])
 
@@ -244,6 +242,24 @@ class Executor:
         with _typed():
             (weights,) = session.run(None, {port("picture"): pixels[None]})
         return np.asarray(weights[0])
+
+    def textures(
+        self,
+        spec: ProgramSpec,
+        layer: Layer,
+        weights: Sequence[np.ndarray],
+        pictures: Sequence[Pixels],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Textures `[pictures, units²]` in `layer` and activations `[pictures]`.
+
+        Of images `[C, H, W]` of the model's size; `weights`: `[K]` of each term.
+        """
+        session = self._session(build_texture(spec, layer))
+        fed = _weight_rows(weights)
+        with _typed():
+            found = [session.run(None, fed | {port("picture"): one[None]}) for one in pictures]
+        activations, textures = (np.concatenate(results) for results in zip(*found, strict=True))
+        return textures, activations
 
     def _once(
         self,
@@ -267,10 +283,14 @@ class Executor:
         return Compiled(self._session(parts), (), taken.total - taken.peak, taken.peak)
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = _FATAL_ONLY
-        return open_session(parts, options, self._providers)
+        return open_session(parts, quiet_options(self._threads), self._providers)
+
+
+def _weight_rows(weights: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        port(f"weights_{index}"): np.asarray(row, np.float32)[None]
+        for index, row in enumerate(weights)
+    }
 
 
 def _of_row(name: str, row: int) -> str:
@@ -324,8 +344,7 @@ class Session:
 
     def __init__(self, parts: Parts, *, weights_beside: Path | None = None) -> None:
         """`weights_beside`: the directory of weights that the model itself keeps in files."""
-        options = ort.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
+        options = quiet_options()
         if weights_beside is not None:
             options.add_session_config_entry(_WEIGHTS_DIRECTORY, str(weights_beside))
         self._session = open_session(parts, options, _PROVIDERS[-1:])

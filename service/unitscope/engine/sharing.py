@@ -25,6 +25,7 @@ import onnxruntime as ort
 from onnx import helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
+from unitscope.engine.cores import usable_cores
 from unitscope.errors import OutOfMemory
 from unitscope.graph.ir import Parts
 
@@ -35,6 +36,7 @@ _VECTOR_BYTES = 64
 GRAPH_FACTOR = 30
 """A session takes about so many times its graph as a message, weights left out."""
 _FATAL_ONLY = 4
+_POOL_EXISTS = threading.Lock()
 _NEXT_POWER_OF_TWO = 0
 """How the arena grows; by what is asked for, it would never find what it has large enough."""
 _PACKED_INPUTS = {"ConvTranspose": 1, "FusedMatMul": 1, "Gemm": 1, "MatMul": 1}
@@ -146,7 +148,7 @@ def check_room(directory: Path, taken: Footprint) -> None:
 
 def _save_optimised(parts: Parts, path: Path) -> None:
     """Have ONNX Runtime optimise `parts` for this processor, weights in a file beside `path`."""
-    options = _options(threads=1, packed=False)
+    options = _options(1, packed=False)
     options.optimized_model_filepath = str(path)
     prefix = "session.optimized_model_external_initializers"
     options.add_session_config_entry(f"{prefix}_file_name", f"{path.name}.data")
@@ -165,10 +167,29 @@ def handed_over(weights: Mapping[str, np.ndarray], options: ort.SessionOptions) 
     del contents  # the options do not keep their memory alive
 
 
-def _options(threads: int, *, packed: bool) -> ort.SessionOptions:
+def share_threads(count: int) -> None:
+    """Have one pool of threads for all sessions of this process; 0: as many as usable cores.
+
+    A pool for each of a server's sessions would be thousands of threads on a large machine. Only
+    for a process of our own: nobody in it can make a session with threads of its own any more.
+    """
+    if _POOL_EXISTS.acquire(blocking=False):  # and never released
+        ort.set_global_thread_pool_sizes(count or usable_cores(), 1)
+
+
+def quiet_options(threads: int = 0) -> ort.SessionOptions:
+    """Options of every session: the shared threads or so many, and no word to the terminal."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    if _POOL_EXISTS.locked():
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = threads or usable_cores()
     options.log_severity_level = _FATAL_ONLY
+    return options
+
+
+def _options(threads: int, *, packed: bool) -> ort.SessionOptions:
+    options = quiet_options(threads)
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
     return options
 

@@ -30,6 +30,7 @@ from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.pipe import Call, Ended, Message, Observed, Report, Said, Setup
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Progress
+from unitscope.engine.sharing import share_threads
 from unitscope.engine.ticket import AttributionTicket, Ticket
 from unitscope.errors import NotFound, OutOfMemory, UnitscopeError
 
@@ -179,6 +180,7 @@ def main(descriptor: int) -> None:
     logging.basicConfig(format=f"%(asctime)s %(levelname)s %(name)s [{setup.model}] %(message)s")
     if setup.memory_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_bytes, setup.memory_bytes))
+    share_threads(setup.settings.threads)
     asyncio.run(Worker(pipe, setup).serve())
 
 

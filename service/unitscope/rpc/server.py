@@ -24,6 +24,7 @@ from unitscope.config import Settings, read_settings
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.polling import polling
 from unitscope.engine.service import Service
+from unitscope.engine.sharing import share_threads
 from unitscope.engine.supervisor import IsolationSettings, open_service
 from unitscope.engine.warm_up import warm_up
 from unitscope.errors import InvalidRequest
@@ -129,6 +130,7 @@ def serve(
     settings = settings or read_settings(Settings)
     engine_settings = engine_settings or read_settings(EngineSettings)
     isolation = isolation or read_settings(IsolationSettings)
+    share_threads(engine_settings.threads)
     metrics = ServerMetrics(METHODS)
     service = open_service(settings.models, engine_settings, isolation, metrics)
     with contextlib.closing(service), polling(service.models, settings.models_poll_seconds):
