@@ -32,4 +32,5 @@ def _quota(cgroup: Path) -> float:
 def _words(path: Path) -> tuple[str, str]:
     """The first two words of a file, "" for those that are not there."""
     words = path.read_text().split() if path.is_file() else []
-    return (*words, "", "")[:2]
+    first, second, *_ = (*words, "", "")
+    return first, second
