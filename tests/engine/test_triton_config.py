@@ -71,6 +71,7 @@ def test_an_empty_file_says_what_triton_assumes(tmp_path: Path) -> None:
         ("", [9, 4, 2, 1]),
         ("version_policy: { all { } }", [9, 4, 2, 1]),
         ("version_policy { latest: { } }", [9]),
+        ("version_policy { latest: { num_versions: 0 } }", [9]),
         ("version_policy: { latest: { num_versions: 3 } }", [9, 4, 2]),
         ("version_policy: { specific: { versions: [ 1, 4 ] } }", [4, 1]),
         ("version_policy: { specific { versions: 7 } }", [7]),

@@ -71,11 +71,15 @@ def _config(found: _Table) -> TritonConfig:
     return TritonConfig(
         backend=str(_last(found, "backend", "") or _last(found, "platform", "")),
         filename=filename,
-        latest=int(_last(policy["latest"][-1], "num_versions", 1)) if "latest" in policy else None,
+        latest=_latest(policy["latest"][-1]) if "latest" in policy else None,
         specific=tuple(map(int, _last(policy, "specific", {}).get("versions", ()))),
         inputs=tuple(map(_input, found.get("input", ()))),
         label_files=labels,
     )
+
+
+def _latest(found: _Table) -> int:
+    return max(int(_last(found, "num_versions", 1)), 1)
 
 
 def _label_files(found: _Table) -> tuple[str, ...]:
