@@ -23,7 +23,7 @@ from unitscope.errors import ProgramTooLarge
 
 @dataclass(slots=True)
 class _Kept:
-    """A program, and how many jobs it may not leave."""
+    """A program, and how many hold it."""
 
     program: Program
     holders: int

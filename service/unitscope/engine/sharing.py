@@ -32,15 +32,16 @@ from unitscope.graph.ir import Parts
 CPU = "CPUExecutionProvider"
 SHARED_BYTES = 1024
 """Smaller weights stay in the graph."""
-_VECTOR_BYTES = 64
-GRAPH_FACTOR = 30
+_GRAPH_FACTOR = 30
 """A session takes about so many times its graph as a message, weights left out."""
 _FATAL_ONLY = 4
+_VECTOR_BYTES = 64
 _POOL_EXISTS = threading.Lock()
+_MAKING_ARENA = threading.Lock()
 _NEXT_POWER_OF_TWO = 0
 """How the arena grows; by what is asked for, it would never find what it has large enough."""
-_PACKED_INPUTS = {"ConvTranspose": 1, "FusedMatMul": 1, "Gemm": 1, "MatMul": 1}
-"""Inputs that a session keeps once more, packed for its kernels, if they are weights."""
+_PACKING = {"ConvTranspose", "FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
+"""Their second inputs, if they are weights, a session keeps once more, packed for its kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ def compile_shared(parts: Parts, weights: Weights, *, threads: int, packed: bool
         values = {name: ort.OrtValue.ortvalue_from_numpy(x) for name, x in shared.items()}
         options = _options(threads, packed=packed)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        _share_arena()
+        with _MAKING_ARENA:
+            _make_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         for name, value in values.items():  # then the file's own are not read
@@ -210,11 +212,9 @@ def _external(model: onnx.ModelProto, directory: Path) -> Iterator[tuple[str, np
 def _own_bytes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> int:
     """What a session of `model` takes besides weights; `sizes`: of those, in bytes."""
     packed = sum(
-        sizes.get(node.input[_PACKED_INPUTS[node.op_type]], 0)
-        for node in model.graph.node
-        if node.op_type in _PACKED_INPUTS
+        sizes.get(node.input[1], 0) for node in model.graph.node if node.op_type in _PACKING
     )
-    return packed + GRAPH_FACTOR * model.ByteSize()
+    return packed + _GRAPH_FACTOR * model.ByteSize()
 
 
 def _aligned(content: np.ndarray) -> np.ndarray:
@@ -235,10 +235,8 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 @functools.cache
-def _share_arena() -> None:
-    """Give all sessions that ask for it one arena: results of one program lie where those of
-    another were.
-    """
+def _make_arena() -> None:
+    """For all sessions that ask for it: results of one program lie where those of another were."""
     memory = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
