@@ -7,9 +7,9 @@ from pathlib import Path
 
 from unitscope.engine.climber import Observer
 from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.isolation import IsolationSettings, open_service
 from unitscope.engine.repository import Repository
 from unitscope.engine.service import Service
-from unitscope.engine.supervisor import IsolationSettings, Supervisor
 
 Models = Repository | Path
 """A repository is served in this process, a directory by workers."""
@@ -23,4 +23,4 @@ def serving(
     """Serve `models` until the block is left."""
     if isinstance(models, Repository):
         return closing(Engine(models, settings, observer))
-    return closing(Supervisor(models, settings, IsolationSettings(), observer))
+    return closing(open_service(models, settings, IsolationSettings(), observer))

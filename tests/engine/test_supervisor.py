@@ -20,7 +20,7 @@ from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.limits import Limits
 from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
-from unitscope.engine.supervisor import IsolationSettings, Supervisor
+from unitscope.engine.supervisor import Supervisor
 from unitscope.engine.ticket import Ticket
 from unitscope.errors import (
     Cancelled,
@@ -42,8 +42,12 @@ def service(model_directory: Path) -> Iterator[Supervisor]:
     service.close()
 
 
-def supervisor(directory: Path, **isolation: int) -> Supervisor:
-    return Supervisor(directory, SETTINGS, IsolationSettings(**isolation))
+def supervisor(
+    directory: Path, *, max_workers: int = 8, worker_memory_bytes: int = 0
+) -> Supervisor:
+    return Supervisor(
+        directory, SETTINGS, max_workers=max_workers, worker_memory_bytes=worker_memory_bytes
+    )
 
 
 def request(model: str = "small", *, steps: int = 20, **options: Any) -> MaximizeRequest:
@@ -52,9 +56,9 @@ def request(model: str = "small", *, steps: int = 20, **options: Any) -> Maximiz
 
 def kill(service: Supervisor, model: str = "small", number: int = signal.SIGKILL) -> None:
     """End a worker and wait until the supervisor has done what follows."""
-    process = service._workers[model].process
-    os.kill(process.pid, number)
-    process.join()
+    worker = service._workers[model]
+    os.kill(worker.pid, number)
+    worker.join()
 
 
 def started(ticket: Ticket) -> Iterator[Any]:
@@ -200,7 +204,7 @@ def test_an_unknown_model_starts_no_worker(service: Supervisor) -> None:
 def test_signals_for_the_server_do_not_end_a_worker(service: Supervisor) -> None:
     events = started(service.submit(request(steps=300)))
     for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(service._workers["small"].process.pid, number)
+        os.kill(service._workers["small"].pid, number)
     *_, last = events
     assert isinstance(last, Maximization)
     assert last.metrics.steps == 300

@@ -1,4 +1,4 @@
-"""A worker process as its supervisor sees it: messages in, messages out, and its death.
+"""A worker process as its supervisor sees it: its calls, its messages, and its death.
 
 A plain child, not a fork: ONNX Runtime and NumPy have threads as soon as they are imported, which a
 fork would not survive whole. It takes 0.5 s to import what it needs and 52 MiB of its own
@@ -15,19 +15,33 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from queue import SimpleQueue
 
-from unitscope.engine.pipe import Call, Message, Setup
+from unitscope.engine.attributor import MAX_WAITING
+from unitscope.engine.calls import OpenCall
+from unitscope.engine.pipe import Call, Message, Report, Setup
+from unitscope.errors import QueueFull
+
+BUSY_SECONDS = 1.0
+"""When to ask again where a worker is busy."""
 
 
 class WorkerProcess:
-    """A worker. No method waits for it.
+    """A worker. No method but `join` waits for it.
 
-    `received` is told what it says, `ended` how it died, both on a thread of its own.
+    `received` is told what it says, `ended` how it died, both on a thread of its own. `calls`:
+    whose answer is not complete, by number. `report`: the last. `dismissed`: its end is meant.
     Raises OSError if the system starts no more processes.
     """
 
     def __init__(
-        self, setup: Setup, received: Callable[[Message], None], ended: Callable[[str], None]
+        self,
+        setup: Setup,
+        received: Callable[[WorkerProcess, Message], None],
+        ended: Callable[[WorkerProcess, str], None],
     ) -> None:
+        self.model = setup.model
+        self.calls: dict[int, OpenCall] = {}
+        self.report: Report | None = None
+        self.dismissed = False
         self._received = received
         self._ended = ended
         self._pipe, theirs = Pipe()
@@ -48,13 +62,35 @@ class WorkerProcess:
         for thread in self._threads:
             thread.start()
 
+    def give(self, number: int, call: OpenCall) -> None:
+        """Let it answer `call`."""
+        call.number = number
+        self.calls[number] = call
+        self.send(Call(number, call.method, tuple(call.arguments())))
+
     def send(self, call: Call) -> None:
         """Leave a call; a thread of its own writes it, as a large picture may take a while."""
         self._outbox.put(call)
 
-    def kill(self) -> None:
-        """End it at once."""
+    def check_room(self) -> None:
+        """Raises QueueFull where there are as many attributions as an engine takes.
+
+        More need not even be sent, with their pictures.
+        """
+        waiting = sum(call.method == "attribute" for call in self.calls.values()) - 1
+        if waiting >= MAX_WAITING:
+            raise QueueFull(waiting, BUSY_SECONDS)
+
+    def dismiss(self) -> None:
+        """End it at once, on purpose."""
+        self.dismissed = True
         self._process.kill()
+
+    def fault(self, manner: str) -> str:
+        """What to say of its death."""
+        if self.calls and not (self.report and self.report.loaded):
+            return f"loading model {self.model!r} killed its worker ({manner})"
+        return f"the worker of model {self.model!r} died ({manner})"
 
     def join(self) -> None:
         """Wait until it has ended and `ended` was told."""
@@ -71,7 +107,7 @@ class WorkerProcess:
     def _read(self) -> None:
         try:
             while True:
-                self._received(self._pipe.recv())
+                self._received(self, self._pipe.recv())
         except (EOFError, OSError):  # it is dead, perhaps in the middle of a message
             pass
         finally:
@@ -80,7 +116,7 @@ class WorkerProcess:
                 self._outbox.put(None)
             self._threads[0].join()
             self._pipe.close()
-            self._ended(_manner(self._process.returncode))
+            self._ended(self, _manner(self._process.returncode))
 
 
 def _manner(status: int) -> str:

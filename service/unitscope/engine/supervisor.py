@@ -13,56 +13,35 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import wait
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
 
 from unitscope.engine.attribution import AttributeRequest
-from unitscope.engine.attributor import MAX_WAITING
 from unitscope.engine.calls import Climb, Inquiry, OpenCall
 from unitscope.engine.climber import NoObserver, Observer
 from unitscope.engine.deaths import Deaths
-from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.engine import EngineSettings
 from unitscope.engine.isolated_models import IsolatedModels
 from unitscope.engine.pipe import Call, Ended, Message, Method, Observed, Report, Said, Setup
-from unitscope.engine.process import WorkerProcess
+from unitscope.engine.process import BUSY_SECONDS, WorkerProcess
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import NOBODY, Caller, MaximizeRequest
-from unitscope.engine.service import Service, Stats
+from unitscope.engine.service import Stats
 from unitscope.engine.ticket import AttributionTicket, Ticket
-from unitscope.errors import Cancelled, QueueFull, ShuttingDown, UnitscopeError, WorkerDied
+from unitscope.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    QueueFull,
+    ShuttingDown,
+    UnitscopeError,
+    WorkerDied,
+)
 
 _log = logging.getLogger(__name__)
 
 _LAST_WORDS_SECONDS = 5.0
 """How long after the drain a worker may take to say how its requests ended."""
-_BUSY_SECONDS = 1.0
-"""When to ask again where every worker is busy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IsolationSettings:
-    """Where models run.
-
-    `max_workers`: processes that models run in, one each; the one that was idle for the longest
-    time makes room for another. 0: models run in the server's own process. `worker_memory_bytes`:
-    of data that each may have; 0 = no limit.
-    """
-
-    max_workers: int = 8
-    worker_memory_bytes: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """`calls`: whose answer is not complete, by number. `dismissed`: its end is meant."""
-
-    model: str
-    process: WorkerProcess = field(init=False)
-    calls: dict[int, OpenCall] = field(default_factory=dict)
-    report: Report | None = None
-    dismissed: bool = False
 
 
 class Supervisor:
@@ -72,16 +51,19 @@ class Supervisor:
         self,
         models: str | os.PathLike[str] | None,
         settings: EngineSettings,
-        isolation: IsolationSettings,
         observer: Observer | None = None,
+        *,
+        max_workers: int,
+        worker_memory_bytes: int,
     ) -> None:
         repository = Repository(models)
         self.models = IsolatedModels(repository, self)
         self._directory = repository.directory
         self._settings = settings
-        self._isolation = isolation
+        self._max_workers = max_workers
+        self._worker_memory_bytes = worker_memory_bytes
         self._observer = observer or NoObserver()
-        self._workers: OrderedDict[str, _Worker] = OrderedDict()  # the last used at the end
+        self._workers: OrderedDict[str, WorkerProcess] = OrderedDict()  # the last used at the end
         self._deaths = Deaths()
         self._numbers = count(1)
         self._closing = False
@@ -95,7 +77,11 @@ class Supervisor:
         """
         climb = Climb(self.models.resolve(request.model), request, caller)
         self._place(climb)
-        accepted = climb.accepted.result()
+        try:
+            accepted = climb.accepted.result(caller.timeout_seconds)
+        except TimeoutError:
+            self._cancel(climb)
+            raise DeadlineExceeded("the time that the caller gave is over") from None
         return Ticket(accepted.request_id, climb.mailbox, partial(self._cancel, climb))
 
     def attribute(self, request: AttributeRequest) -> AttributionTicket:
@@ -147,12 +133,11 @@ class Supervisor:
             busy = [worker for worker in workers if worker.calls]
             closings = [Inquiry(worker.model, "close", drain_seconds) for worker in busy]
             for worker, closing in zip(busy, closings, strict=True):
-                self._give(worker, closing)
+                worker.give(next(self._numbers), closing)
         wait([closing.future for closing in closings], drain_seconds + _LAST_WORDS_SECONDS)
         for worker in workers:
-            worker.dismissed = True
-            worker.process.kill()
-            worker.process.join()
+            worker.dismiss()
+            worker.join()
 
     def _place(self, call: OpenCall) -> None:
         """Give `call` to the worker of its model.
@@ -164,17 +149,12 @@ class Supervisor:
                 raise ShuttingDown("the server is shutting down and takes no new requests")
             worker = self._workers.get(call.model) or self._start(call.model)
             if call.method == "attribute":
-                _check_room(worker)
+                worker.check_room()
             if call.method != "refresh":
                 self._workers.move_to_end(call.model)
-            self._give(worker, call)
+            worker.give(next(self._numbers), call)
 
-    def _give(self, worker: _Worker, call: OpenCall) -> None:
-        call.number = next(self._numbers)
-        worker.calls[call.number] = call
-        worker.process.send(Call(call.number, call.method, tuple(call.arguments())))
-
-    def _start(self, model: str) -> _Worker:
+    def _start(self, model: str) -> WorkerProcess:
         self._deaths.check(model)
         self._make_room()
         setup = Setup(
@@ -182,13 +162,10 @@ class Supervisor:
             unloaded=self.models.unloaded(model),
             directory=self._directory,
             settings=self._settings,
-            memory_bytes=self._isolation.worker_memory_bytes,
+            memory_bytes=self._worker_memory_bytes,
         )
-        worker = _Worker(model)
         try:
-            worker.process = WorkerProcess(
-                setup, partial(self._received, worker), partial(self._died, worker)
-            )
+            worker = WorkerProcess(setup, self._received, self._died)
         except OSError as error:
             what = f"no worker could be started for model {model!r} ({error})"
             raise self._deaths.add(model, what) from error
@@ -197,17 +174,16 @@ class Supervisor:
 
     def _make_room(self) -> None:
         """Dismiss the worker that was idle for the longest time, if there are too many."""
-        if len(self._workers) < self._isolation.max_workers:
+        if len(self._workers) < self._max_workers:
             return
         idle = next((worker for worker in self._workers.values() if not worker.calls), None)
         if idle is None:
             open_calls = sum(len(worker.calls) for worker in self._workers.values())
-            raise QueueFull(open_calls, _BUSY_SECONDS)
-        idle.dismissed = True
-        idle.process.kill()
+            raise QueueFull(open_calls, BUSY_SECONDS)
+        idle.dismiss()
         self._forget(idle)
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.model) is worker:
             del self._workers[worker.model]
             self.models.rest(worker.model)
@@ -217,9 +193,9 @@ class Supervisor:
             call.cancelled = True
             worker = self._workers.get(call.model)
             if worker is not None and call.number in worker.calls:
-                worker.process.send(Call(next(self._numbers), "cancel", (call.number,)))
+                worker.send(Call(next(self._numbers), "cancel", (call.number,)))
 
-    def _received(self, worker: _Worker, message: Message) -> None:
+    def _received(self, worker: WorkerProcess, message: Message) -> None:
         match message:
             case Said(number, content):
                 worker.calls[number].said(content)
@@ -231,14 +207,14 @@ class Supervisor:
             case Observed(method, arguments):
                 getattr(self._observer, method)(*arguments)
 
-    def _ended(self, worker: _Worker, number: int, error: Exception | None) -> None:
+    def _ended(self, worker: WorkerProcess, number: int, error: Exception | None) -> None:
         with self._lock:
             call = worker.calls.pop(number)
             if error is None and call.method in ("submit", "attribute"):
                 self._deaths.forget(worker.model)
         call.ended(error)
 
-    def _died(self, worker: _Worker, manner: str) -> None:
+    def _died(self, worker: WorkerProcess, manner: str) -> None:
         """Ask its open calls again, once, and end those that cannot be."""
         with self._lock:
             self._forget(worker)
@@ -248,15 +224,10 @@ class Supervisor:
         for call in lost:
             call.ended(Cancelled("the request was cancelled") if call.cancelled else error)
 
-    def _reason(self, worker: _Worker, manner: str) -> UnitscopeError:
+    def _reason(self, worker: WorkerProcess, manner: str) -> UnitscopeError:
         if worker.dismissed:
             return ShuttingDown("the server shut down before the request was finished")
-        loaded = worker.report is not None and worker.report.loaded
-        if worker.calls and not loaded:
-            what = f"loading model {worker.model!r} killed its worker ({manner})"
-        else:
-            what = f"the worker of model {worker.model!r} died ({manner})"
-        error = self._deaths.add(worker.model, what)
+        error = self._deaths.add(worker.model, worker.fault(manner))
         _log.error("%s; it had %d requests", error, len(worker.calls))
         return error
 
@@ -268,24 +239,5 @@ class Supervisor:
             worker = self._workers.get(call.model) or self._start(call.model)
         except (QueueFull, WorkerDied):
             return False
-        self._give(worker, call)
+        worker.give(next(self._numbers), call)
         return True
-
-
-def _check_room(worker: _Worker) -> None:
-    """An engine takes so many attributions; more need not even be sent, with their pictures."""
-    waiting = sum(call.method == "attribute" for call in worker.calls.values()) - 1
-    if waiting >= MAX_WAITING:
-        raise QueueFull(waiting, _BUSY_SECONDS)
-
-
-def open_service(
-    models: str | os.PathLike[str] | None,
-    settings: EngineSettings,
-    isolation: IsolationSettings,
-    observer: Observer | None = None,
-) -> Service:
-    """Serves the models of a directory, each in a process of its own or all in this one."""
-    if isolation.max_workers == 0:
-        return Engine(Repository(models), settings, observer)
-    return Supervisor(models, settings, isolation, observer)

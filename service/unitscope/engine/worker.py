@@ -66,7 +66,7 @@ class Worker:
         self._engine = Engine(self._models, setup.settings, self)
         self._tickets: dict[int, Ticket | AttributionTicket] = {}
         self._cancelled: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reported: Report | None = None
         self._reporting = threading.Lock()
 
@@ -91,10 +91,7 @@ class Worker:
         if call.method == "cancel":
             self._cancel(*call.arguments)
             return
-        task = asyncio.create_task(self._answer(call))
-        if call.method != "close":  # which waits for the others
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._tasks[call.number] = asyncio.create_task(self._answer(call))
 
     async def _answer(self, call: Call) -> None:
         error = None
@@ -106,6 +103,7 @@ class Worker:
             error = _portable(caught)
         self._tickets.pop(call.number, None)
         self._cancelled.discard(call.number)
+        self._tasks.pop(call.number, None)
         self._report()
         self._send(Ended(call.number, error))
 
@@ -120,8 +118,9 @@ class Worker:
             self._keep(call.number, attribution)
             yield await asyncio.wrap_future(attribution.future)
         elif call.method == "close":
+            del self._tasks[call.number]  # it waits for the others
             await asyncio.to_thread(self._engine.close, *call.arguments)
-            await asyncio.gather(*self._tasks)
+            await asyncio.gather(*self._tasks.values())
         else:
             yield await asyncio.to_thread(getattr(self._models, call.method), *call.arguments)
 
@@ -131,10 +130,11 @@ class Worker:
             ticket.cancel()
 
     def _cancel(self, number: int) -> None:
-        """Its ticket may be yet to come."""
-        self._cancelled.add(number)
+        """Its ticket may be yet to come, or have gone."""
         if number in self._tickets:
             self._tickets[number].cancel()
+        elif number in self._tasks:
+            self._cancelled.add(number)
 
     def _report(self, said: object = None) -> None:
         """Tell how things are, if they changed; the model does not change with a step."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import grpc
@@ -22,10 +23,10 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
 )
 from unitscope.config import Settings, read_settings
 from unitscope.engine.engine import EngineSettings
+from unitscope.engine.isolation import IsolationSettings, open_service
 from unitscope.engine.polling import polling
 from unitscope.engine.service import Service
 from unitscope.engine.sharing import share_threads
-from unitscope.engine.supervisor import IsolationSettings, open_service
 from unitscope.engine.warm_up import warm_up
 from unitscope.errors import InvalidRequest
 from unitscope.rpc.interceptor import Interceptor
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 _SERVICE = unitscope_service_pb2.DESCRIPTOR.services_by_name["UnitscopeService"]
 SERVICE_NAME: str = _SERVICE.full_name
 METHODS = tuple(_SERVICE.methods_by_name)
+_WAITING_THREADS = 256
+"""Calls that wait for a model to load have one each, so that they keep no other model waiting."""
 _FLUSH_SECONDS = 5.0
 """Time for the last answers to reach slow readers, once the engine has closed."""
 
@@ -74,6 +77,8 @@ class Server:
     async def start(self) -> None:
         """Open both doors; raises InvalidRequest naming the setting if one cannot be opened."""
         settings = self._settings
+        waiting = ThreadPoolExecutor(_WAITING_THREADS, thread_name_prefix="unitscope-wait")
+        asyncio.get_running_loop().set_default_executor(waiting)
         try:
             await self._bind()
         except InvalidRequest:
