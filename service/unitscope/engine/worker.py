@@ -173,7 +173,7 @@ def main(descriptor: int) -> None:
     faulthandler.enable()
     fcntl.fcntl(sys.stdin, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(sys.stdin, fcntl.F_SETFL, os.O_ASYNC)  # SIGIO, which ends the process, at its end
-    with contextlib.suppress(FileNotFoundError):  # only Linux has it
+    with contextlib.suppress(OSError):  # only Linux has it, and not every sandbox lets it be
         _OOM_SCORE.write_text(_FIRST_TO_GO)
     pipe = Connection(descriptor)
     setup: Setup = pipe.recv()
