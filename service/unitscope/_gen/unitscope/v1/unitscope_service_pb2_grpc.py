@@ -90,8 +90,8 @@ class UnitscopeServiceServicer(object):
         with the same seed on the same kind of device gives the same bytes.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (model, layer or unit), FAILED_PRECONDITION (the model is
-        not usable, or the gradient of the unit is dead), RESOURCE_EXHAUSTED (the queue is full),
-        UNAVAILABLE (the server is stopping).
+        not usable, or the gradient of the unit is dead), RESOURCE_EXHAUSTED (the queue is full, or
+        memory), UNAVAILABLE (the server is stopping, or the process of the model died twice).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +102,9 @@ class UnitscopeServiceServicer(object):
         cadence, last `result`.
 
         A slow reader loses progress messages and never slows the work down; `accepted` and `result`
-        are never lost. Errors are those of Maximize; they may come after some progress.
+        are never lost. If the process of the model dies, the work begins anew, once: the stream
+        pauses, and no step is told twice. Errors are those of Maximize; they may come after some
+        progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +119,8 @@ class UnitscopeServiceServicer(object):
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (model, layer or unit), FAILED_PRECONDITION (the model is
         not usable, or the gradient of the unit is zero on the whole picture), RESOURCE_EXHAUSTED
-        (16 requests wait), UNAVAILABLE (the server is stopping).
+        (16 requests wait), UNAVAILABLE (the server is stopping, or the process of the model died
+        twice).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
