@@ -14,6 +14,7 @@ from unitscope._gen.unitscope.v1 import maximize_pb2
 from unitscope.errors import (
     Cancelled,
     DeadGradient,
+    DeadlineExceeded,
     InvalidRequest,
     ModelRejected,
     ModelUnloaded,
@@ -71,6 +72,7 @@ CASES: list[tuple[UnitscopeError, grpc.StatusCode, type[Any] | None]] = [
         error_details_pb2.RetryInfo,
     ),
     (OutOfMemory("too large"), grpc.StatusCode.RESOURCE_EXHAUSTED, None),
+    (DeadlineExceeded("too late"), grpc.StatusCode.DEADLINE_EXCEEDED, None),
     (Cancelled("given up"), grpc.StatusCode.CANCELLED, None),
     (ShuttingDown("draining"), grpc.StatusCode.UNAVAILABLE, None),
     (UnitscopeError("on purpose"), grpc.StatusCode.INTERNAL, None),

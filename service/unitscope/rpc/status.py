@@ -44,7 +44,7 @@ _CUT = "…"
 
 
 class CallFailed(UnitscopeError):
-    """A call that ended without an answer from the service: no connection, deadline, protocol.
+    """A call that ended without an answer from the service: no connection, another protocol.
 
     `code`: the gRPC status code; its name is the `reason`.
     """
@@ -163,6 +163,11 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
     ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE),
     UnitscopeError: _Row(grpc.StatusCode.INTERNAL),
 }
+_OWN = {
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+}
+"""What gRPC itself says on the caller's side, before the server has."""
 _CLASSES = {error_type.reason: error_type for error_type in _ROWS}
 
 
@@ -250,7 +255,7 @@ def from_call(call: grpc.Call) -> UnitscopeError:
             return from_status(status_pb2.Status.FromString(value))
     code = call.code()
     message = call.details() or ""
-    return Cancelled(message) if code is grpc.StatusCode.CANCELLED else CallFailed(code, message)
+    return _OWN[code](message) if code in _OWN else CallFailed(code, message)
 
 
 def _rebuild(
