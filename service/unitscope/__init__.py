@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from unitscope.api import attribute, maximize
+from unitscope.api import attribute, maximize, maximize_several
 from unitscope.autodiff.gradient_model import gradient_model, save_gradient_model
 from unitscope.client import AsyncClient, Client
 from unitscope.engine.attribution import AttributeRequest, Attribution
@@ -21,5 +21,6 @@ __all__ = [
     "attribute",
     "gradient_model",
     "maximize",
+    "maximize_several",
     "save_gradient_model",
 ]

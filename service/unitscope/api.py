@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from unitscope.engine.attributor import Attributor
 from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Event, Maximization, MaximizeRequest, Progress
+from unitscope.errors import InvalidRequest
 
 ProgressListener = Callable[[Progress], None]
 
@@ -37,6 +38,48 @@ def maximize(
     request = MaximizeRequest(unit=unit, model=name, layer=layer, steps=steps, seed=seed, **options)
     with Engine(repository) as engine:
         return follow(engine.submit(request).events(), on_progress)
+
+
+def maximize_several(
+    unit: int | str | None = None,
+    *,
+    pictures: int,
+    model: str | os.PathLike[str] = "",
+    on_progress: ProgressListener | None = None,
+    **options: Any,
+) -> Iterator[Maximization]:
+    """So many `pictures` of one unit that differ: each is made from the next seed, `unlike` those
+    before it. Else as `maximize`.
+    """
+    repository = Repository()
+    name = open_model(repository, model)
+    with Engine(repository) as engine:
+
+        def ask(**given: Any) -> Maximization:
+            request = MaximizeRequest(unit=unit, model=name, **given)
+            return follow(engine.submit(request).events(), on_progress)
+
+        yield from several(ask, pictures, **options)
+
+
+def several(
+    maximize: Callable[..., Maximization],
+    pictures: int,
+    *,
+    seed: int = 0,
+    unlike: tuple[bytes, ...] = (),
+    **options: Any,
+) -> Iterator[Maximization]:
+    """What `maximize` gives for so many seeds, each time `unlike` what it gave before.
+
+    Raises InvalidRequest for several arrays: only a picture can be kept away from.
+    """
+    if pictures > 1 and options.get("image_format") == "npy":
+        raise InvalidRequest("pictures", pictures, "1 for an array")
+    for index in range(pictures):
+        result = maximize(seed=seed + index, unlike=unlike, **options)
+        yield result
+        unlike = (*unlike, result.image)
 
 
 def attribute(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceStub
-from unitscope.api import ProgressListener, follow
+from unitscope.api import ProgressListener, follow, several
 from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.request import Caller, Event, Maximization, MaximizeRequest
@@ -72,6 +73,14 @@ class Client:
             )
         request = to_request(MaximizeRequest(unit=unit, **options))
         return from_maximization(self._call(self._service.Maximize, request, timeout_seconds))
+
+    def maximize_several(
+        self, unit: int | str | None = None, *, pictures: int, **options: Any
+    ) -> Iterator[Maximization]:
+        """So many `pictures` of one unit that differ: each is made from the next seed, `unlike`
+        those before it. `options` are those of `maximize`.
+        """
+        return several(partial(self.maximize, unit), pictures, **options)
 
     def stream(
         self,
@@ -179,11 +188,32 @@ class AsyncClient:
         self._metadata = to_metadata(Caller(name, priority))
 
     async def maximize(
-        self, unit: int | str, *, timeout_seconds: float | None = None, **options: Any
+        self,
+        unit: int | str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        **options: Any,
     ) -> Maximization:
         """The picture that a unit prefers; `options` are the fields of `MaximizeRequest`."""
         request = to_request(MaximizeRequest(unit=unit, **options))
         return from_maximization(await self._call(self._service.Maximize, request, timeout_seconds))
+
+    async def maximize_several(
+        self,
+        unit: int | str | None = None,
+        *,
+        pictures: int,
+        seed: int = 0,
+        unlike: tuple[bytes, ...] = (),
+        **options: Any,
+    ) -> AsyncGenerator[Maximization, None]:
+        """So many `pictures` of one unit that differ: each is made from the next seed, `unlike`
+        those before it. `options` are those of `maximize`.
+        """
+        for index in range(pictures):
+            result = await self.maximize(unit, seed=seed + index, unlike=unlike, **options)
+            yield result
+            unlike = (*unlike, result.image)
 
     async def stream(
         self,

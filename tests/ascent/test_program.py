@@ -32,7 +32,7 @@ from unitscope.engine.executor import open_session
 from unitscope.graph.card import infer_card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph, Parts
-from unitscope.graph.layers import catalogue, find_layer
+from unitscope.graph.layers import Layer, catalogue, find_layer
 from unitscope.graph.model import digest, load
 
 LAYER = "relu_out"
@@ -88,8 +88,16 @@ def first_feed(spec: ProgramSpec, seed: int = 0) -> dict[str, np.ndarray]:
     target = 3.0 if spec.targeted else None
     weights = [weights_of(spec.terms[0])]
     prior = prior_of(spec.image.channels, colors=recipe.colors, spectrum=recipe.spectrum)
-    fixed = fixed_inputs(spec, recipe, prior, weights, target)
+    unlike = None if spec.unlike is None else some_texture(spec.unlike)
+    fixed = fixed_inputs(spec, recipe, prior, weights, target, unlike)
     return feed | fixed | step_inputs(spec, recipe, seed, 1)
+
+
+def some_texture(layer: Layer) -> np.ndarray:
+    """One where the climbed unit responds and the others little."""
+    alone = np.full(layer.unit_count, 0.2, np.float32)
+    alone[1] = 1.0
+    return np.asarray(np.outer(alone, alone).ravel() / alone.dot(alone))
 
 
 def weights_of(term: TermSpec) -> np.ndarray:
@@ -192,6 +200,39 @@ def test_the_step_goes_along_the_gradient(variant: dict[str, Any]) -> None:
     )
 
 
+def test_the_step_keeps_away_from_a_texture_as_much_as_the_score_is_worth() -> None:
+    """Plain ascent along activation − |activation as it stands| · likeness."""
+    layer = spec_of().terms[0].layer
+    spec = spec_of(unlike=layer, views=0, optimizer="plain_ascent")
+    feed = first_feed(spec, seed=1) | {"learning_rate": np.ones(1, np.float32)}
+    feed["parameters"] *= 20
+    feed["unlike"] *= 1000  # the small model's textures are nearly the same
+    graph, values = lowered(small_classifier(), shape=(1, 3, SIZE, SIZE))
+    session = ort.InferenceSession(graph.to_model([values[LAYER]]).SerializeToString())
+    step, render = session_of(build_step(spec)), session_of(build_render(spec))
+
+    def score(parameters: np.ndarray) -> np.ndarray:
+        """The activation and the likeness."""
+        shown = {"parameters": parameters.astype(np.float32), "colors": feed["colors"]}
+        image = render.run([port("image")], {port(key): row for key, row in shown.items()})[0]
+        units = session.run(None, {"image": image})[0][0].reshape(layer.unit_count, -1)
+        gram = (units @ units.T).ravel().astype(np.float64)
+        alike = gram @ feed["unlike"][0] / np.linalg.norm(gram)
+        return np.array([units[1].mean(), alike])
+
+    fed = {port(key): row for key, row in feed.items()}
+    moved, activation, _ = step.run(None, fed)
+    gradient = moved - feed["parameters"]
+    begun, _ = score(feed["parameters"])
+    assert begun == pytest.approx(float(activation[0]), rel=1e-4)
+    epsilon = 1e-2 * np.abs(feed["parameters"]).max() / np.abs(gradient).max()
+    up, down = (score(feed["parameters"] + sign * epsilon * gradient) for sign in (1, -1))
+    rise, likeness = (up - down) / (2 * epsilon)
+    expected = float((gradient**2).sum())
+    assert rise - abs(begun) * likeness == pytest.approx(expected, rel=0.02)
+    assert abs(abs(begun) * likeness) > 0.05 * expected
+
+
 def penalty(name: str, pixels: np.ndarray) -> float:
     op = Emitter(Graph(18))
     given = op.graph.add_input("pixels", np.float32, pixels.shape)
@@ -216,6 +257,7 @@ def test_a_normalised_step_has_a_root_mean_square_of_one() -> None:
         {"redirect": True},
         {"views": 2, "filters": ("blur", "noise")},
         {"objective": "cosine"},
+        {"unlike": spec_of().terms[0].layer, "views": 2},
         {"parameterization": "pixel", "penalties": tuple(PENALTIES)},
         {"parameterization": "pixel", "constraints": tuple(CONSTRAINTS)},
         {"parameterization": "pyramid", "optimizer": "nadam"},

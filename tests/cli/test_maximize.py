@@ -49,6 +49,28 @@ def test_of_several_attempts_it_is_said_which_was_kept(
     assert run(monkeypatch, capsys, "replay", out, "--model", model)[:2] == (0, "same bytes\n")
 
 
+def test_several_pictures_keep_away_from_each_other(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["maximize", "--model", model, "--unit", 2, "--steps", 6]
+    several = [*words, "--pictures", 2, "--out", tmp_path / "a.png"]
+    status, printed, _ = run(
+        monkeypatch, capsys, *several, "--json", "--animation", tmp_path / "b.gif"
+    )
+    assert status == 0
+    assert [answer["metrics"]["seed"] for answer in json.loads(printed)] == [0, 1]
+    first, second = (tmp_path / f"a-{index}.png" for index in (1, 2))
+    assert {path.name for path in tmp_path.glob("[ab]*")} == {
+        "a-1.png", "a-2.png", "b-1.gif", "b-2.gif"
+    }  # fmt: skip
+    one = [*words, "--seed", 1, "--out", tmp_path / "one.png"]
+    assert run(monkeypatch, capsys, *one, "--unlike", first)[0] == 0
+    assert (tmp_path / "one.png").read_bytes() == second.read_bytes()
+    assert run(monkeypatch, capsys, "replay", second, "--model", model)[:2] == (0, "same bytes\n")
+    arrays = [*words, "--pictures", 2, "--out", tmp_path / "a.npy"]
+    assert run(monkeypatch, capsys, *arrays)[0] == 2
+
+
 def test_images_are_compared_with_and_needed_for_a_replay(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

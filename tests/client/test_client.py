@@ -35,6 +35,19 @@ def test_both_get_the_same_picture(live: LiveServer, client: Client) -> None:
     assert awaited(live, lambda client: client.maximize(**asked)).image == waited.image
 
 
+def test_both_get_several_pictures_that_differ(live: LiveServer, client: Client) -> None:
+    asked: dict[str, Any] = {"unit": 2, "model": "small", "steps": 4, "seed": 5}
+
+    async def collect(client: AsyncClient) -> list[Maximization]:
+        return [result async for result in client.maximize_several(**asked, pictures=2)]
+
+    waited = list(client.maximize_several(**asked, pictures=2))
+    first = client.maximize(**asked)
+    second = client.maximize(**asked | {"seed": 6, "unlike": (first.image,)})
+    assert [result.image for result in waited] == [first.image, second.image]
+    assert [result.image for result in awaited(live, collect)] == [first.image, second.image]
+
+
 def test_both_stream_the_same_events(live: LiveServer, client: Client) -> None:
     async def collect(client: AsyncClient) -> list[type]:
         events = client.stream(1, model="small", steps=4, progress_every_steps=4)

@@ -68,6 +68,8 @@ requests = st.builds(
     patience_steps=st.none() | int32s,
     seed=int64s,
     attempts=int32s,
+    unlike=tuples(st.binary(max_size=20)),
+    diversity=numbers,
     image_size_px=st.none() | int32s,
     start_image=st.binary(max_size=20),
     image_format=formats,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from unitscope.ascent.optimizers import SCHEDULES
@@ -16,14 +18,16 @@ def fixed_inputs(
     spec: ProgramSpec,
     recipe: Recipe,
     prior: Prior,
-    weights: list[np.ndarray],
+    weights: Sequence[np.ndarray],
     target: float | None,
+    unlike: np.ndarray | None = None,
 ) -> dict[str, Array]:
     """What stays the same over all steps of one request, by the name of the input, `[1, …]`."""
     fixed = prior.rows(spec.parameterization, spec.image)
     fixed |= {f"weights_{index}": _row(row) for index, row in enumerate(weights)}
     fixed |= {f"penalty_{used.name}": _row(used.strength) for used in recipe.penalties}
-    return fixed if target is None else fixed | {"target": _row(target)}
+    given = {"target": target, "unlike": unlike}
+    return fixed | {name: _row(row) for name, row in given.items() if row is not None}
 
 
 def step_inputs(

@@ -46,6 +46,17 @@ def elements(op: Emitter, activation: Value) -> Value:
     return op.Flatten(activation, axis=1)
 
 
+def texture(op: Emitter, activation: Value, layer: Layer) -> Value:
+    """Which units respond together, anywhere in the map: their Gram matrix, with a norm of 1
+    `[N, units²]` (Gatys et al. 2015). The dot product of two says how alike pictures are, 0..1.
+    """
+    others = [axis + 1 for axis in range(len(layer.shape)) if axis != layer.unit_axis]
+    rows = op.Transpose(activation, perm=[0, layer.unit_axis + 1, *others])
+    rows = op.Reshape(rows, [0, layer.unit_count, -1])
+    gram = op.Flatten(op.MatMul(rows, op.Transpose(rows, perm=[0, 2, 1])), axis=1)
+    return op.Div(gram, op.Unsqueeze(_norm(op, gram), [1]))
+
+
 def dot(op: Emitter, left: Value, right: Value) -> Value:
     """Σ left · right over each row: `[N, K]`, `[N, K]` → `[N]`.
 

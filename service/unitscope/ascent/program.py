@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from unitscope.ascent.blur import emit_blur
 from unitscope.ascent.fourier import half_shape
-from unitscope.ascent.objectives import OBJECTIVES, dot, elements, means
+from unitscope.ascent.objectives import OBJECTIVES, dot, elements, means, texture
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.preprocessing import emit_preprocessing
@@ -50,7 +50,8 @@ class ProgramSpec:
     `logits`: the tensor that holds the model's scores of its classes. `terms`: the first is the
     one whose units are ranked. `views`: so many random looks at the image in every step; 0: the
     model sees the image itself, which then has its size. `filters`: "blur" and "noise" of a view.
-    `targeted`: the activation is brought to a number, not to the highest. `stretched`: pictures are
+    `targeted`: the activation is brought to a number, not to the highest. `unlike`: the layer in
+    which the picture keeps away from the texture of others. `stretched`: pictures are
     shown with a standard deviation of 0.1 around mid-grey. `redirect`: dead ReLUs
     let through what wakes them.
     """
@@ -66,6 +67,7 @@ class ProgramSpec:
     penalties: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     targeted: bool = False
+    unlike: Layer | None = None
     stretched: bool = False
     redirect: bool = False
     rows: int = 1
@@ -121,8 +123,10 @@ def build_step(spec: ProgramSpec) -> Parts:
     Every row has inputs of its own (see `port`), so that requests come and go between steps: the
     state, the prior (see `prior_shapes`), `weights_i` `[1, K]` of each term, `step` `[1]` from 1,
     `learning_rate` `[1]`; `target` `[1]` if targeted; `penalty_…` and `constraint_…` `[1]`, the
-    strengths of the regularizers. With V views: `matrices` `[V, 2, 3]`, and of the filters `blur`
-    `[V, K]`, the kernels, and `noise` `[V, C, H, W]`, to be added.
+    strengths of the regularizers; `unlike` `[1, units²]` if there is such a layer: the textures to
+    keep away from, times the share of the activation they cost. With V views: `matrices`
+    `[V, 2, 3]`, and of the filters `blur` `[V, K]`, the kernels, and `noise` `[V, C, H, W]`, to be
+    added.
     Outputs: the next state of every row, `activation` `[N]` before the step and `gradient_norm`
     `[N]`.
     """
@@ -132,8 +136,13 @@ def build_step(spec: ProgramSpec) -> Parts:
     tensors = _look(op, spec, _seen(op, spec, image))
     activation = _activation(op, spec, tensors, views=max(spec.views, 1))
     score = _score(op, spec, activation, image)
-    rules = REDIRECTED if spec.redirect else RULES
     seed = op.const(np.ones(spec.rows), np.float32)
+    if spec.unlike is not None:
+        slope = differentiate(op, output=score, wrt=activation, cotangent=seed, rules=RULES)
+        worth = op.Abs(op.Mul(activation, slope))
+        score = op.Concat(score, _likeness(op, spec, spec.unlike, tensors), axis=0)
+        seed = op.Concat(seed, op.Neg(worth), axis=0)
+    rules = REDIRECTED if spec.redirect else RULES
     gradient = differentiate(op, output=score, wrt=parameters, cotangent=seed, rules=rules)
     norm = _row_norm(op, gradient)
     optimizer = OPTIMIZERS[spec.optimizer]
@@ -195,6 +204,14 @@ def build_reference(spec: ProgramSpec, term: TermSpec) -> Parts:
     spec = replace(spec, image=ImageSpec(spec.image.channels, *spec.seen_px))
     tensors = _look(op, spec, _whole(op, spec))
     return op.graph.to_parts([elements(op, _tensor(op, tensors, term.layer.tensor, spec.rows))])
+
+
+def build_texture(spec: ProgramSpec, layer: Layer) -> Parts:
+    """An image of the model's size, to keep away from it: `picture` → its `texture` in `layer`."""
+    op = emitter_for(spec.subject.model)
+    spec = replace(spec, image=ImageSpec(spec.image.channels, *spec.seen_px))
+    tensors = _look(op, spec, _whole(op, spec))
+    return op.graph.to_parts([texture(op, _tensor(op, tensors, layer.tensor, spec.rows), layer)])
 
 
 def _begin(spec: ProgramSpec, count: int | None = None) -> tuple[Emitter, list[Value]]:
@@ -275,7 +292,14 @@ def _activation(op: Emitter, spec: ProgramSpec, tensors: Tensors, *, views: int)
     total = values[0]
     for value in values[1:]:
         total = op.Add(total, value)
-    return total if views == 1 else op.ReduceMean(op.Reshape(total, [-1, views]), [1], keepdims=0)
+    return _over_views(op, total, views)
+
+
+def _over_views(op: Emitter, values: Value, views: int) -> Value:
+    """The mean over the views of each row: `[N·V]` → `[N]`."""
+    if views == 1:
+        return values
+    return op.ReduceMean(op.Reshape(values, [-1, views]), [1], keepdims=0)
 
 
 def _per_view(op: Emitter, value: Value, views: int) -> Value:
@@ -298,6 +322,18 @@ def _score(op: Emitter, spec: ProgramSpec, activation: Value, image: Value) -> V
         strength = _rows(op, spec, f"penalty_{name}", (1,))
         score = op.Sub(score, op.Mul(strength, PENALTIES[name](op, centred)))
     return score
+
+
+def _likeness(op: Emitter, spec: ProgramSpec, layer: Layer, tensors: Tensors) -> Value:
+    """How much of the textures to keep away from is in what the model sees `[N]`.
+
+    It is climbed down, times the activation as it stands: at first there is hardly any, and what
+    the unit prefers comes before what is different.
+    """
+    views = max(spec.views, 1)
+    avoided = _rows(op, spec, "unlike", (1, layer.unit_count**2))
+    found = texture(op, _tensor(op, tensors, layer.tensor, spec.rows * views), layer)
+    return _over_views(op, dot(op, found, _per_view(op, avoided, views)), views)
 
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,15 @@ def maximize(
     attempts: Annotated[
         int, typer.Option(help="So many ascents, from SEED on; the best is kept.")
     ] = 1,
+    pictures: Annotated[
+        int, typer.Option(min=1, help="So many that differ, from SEED on: NAME-1.png, ….")
+    ] = 1,
+    unlike: Annotated[
+        list[Path] | None, typer.Option(help="Picture to keep away from; may be repeated.")
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(help="Share of its activation that the same texture costs.")
+    ] = 1.0,
     start: Annotated[Path | None, typer.Option(help="Image to begin with.")] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Shorter side in pixels. Default: the model's.")
@@ -114,6 +124,8 @@ def maximize(
         "target": target,
         "patience_steps": patience,
         "attempts": attempts,
+        "unlike": tuple(given.content("unlike", path) for path in unlike or ()),
+        "diversity": diversity,
         "start_image": given.content("start_image", start),
         "image_size_px": image_size,
         "octaves": octaves,
@@ -134,22 +146,36 @@ def maximize(
         ),
     }
     frames: list[bytes] = []
+    made: list[tuple[Maximization, Path]] = []
     with progress_bar(unit or objective) as bar:
-        listener = collecting(frames, bar)
-        if server:
-            with Client(server) as client:
-                result = client.maximize(
-                    given.unit(unit), model=model, on_progress=listener, **options
-                )
-        else:
-            result = api.maximize(given.unit(unit), model=model, on_progress=listener, **options)
-    write_picture(result, out)
-    if animation is not None:
-        save_animation(frames if out.suffix == ".npy" else [*frames, result.image], animation)
+        asked = {"model": model, "pictures": pictures, "on_progress": collecting(frames, bar)}
+        for index, result in enumerate(_made(server, given.unit(unit), asked | options), start=1):
+            path = _numbered(out, index, pictures)
+            write_picture(result, path)
+            if animation is not None:
+                shown = frames if out.suffix == ".npy" else [*frames, result.image]
+                save_animation(shown, _numbered(animation, index, pictures))
+            frames.clear()
+            made.append((result, path))
     if as_json:
-        typer.echo(json.dumps(result.to_dict() | {"path": str(out)}, indent=2))
+        answers = [result.to_dict() | {"path": str(path)} for result, path in made]
+        typer.echo(json.dumps(answers[0] if pictures == 1 else answers, indent=2))
     else:
-        screen.print(escape(_summary(result, out)))
+        for result, path in made:
+            screen.print(escape(_summary(result, path)))
+
+
+def _made(server: str, unit: int | str | None, asked: dict[str, Any]) -> Iterator[Maximization]:
+    """The pictures, one after another, of this process or of a server."""
+    if not server:
+        yield from api.maximize_several(unit, **asked)
+        return
+    with Client(server) as client:
+        yield from client.maximize_several(unit, **asked)
+
+
+def _numbered(path: Path, index: int, count: int) -> Path:
+    return path if count == 1 else path.with_stem(f"{path.stem}-{index}")
 
 
 def _summary(result: Maximization, out: Path) -> str:

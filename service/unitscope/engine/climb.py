@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -28,6 +28,18 @@ MAX_WARM_UPS = 8
 """A unit that is still dead after so many does not wake."""
 SATURATED = 1e-4
 """A gradient so much smaller than its largest no longer says where to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the terms and images of a request come to.
+
+    `weights`: `[K]` of each term. `unlike`: textures `[units²]` to keep away from, times the
+    share of the activation they cost; None where there are none.
+    """
+
+    weights: Sequence[np.ndarray]
+    unlike: np.ndarray | None
 
 
 class Climb:
@@ -85,10 +97,10 @@ class Climb:
         return "redirected" if self._warm_ups else "ok"
 
     def begin(
-        self, executor: Executor, program: Program, weights: Sequence[np.ndarray]
+        self, executor: Executor, program: Program, goal: Goal
     ) -> tuple[Ascent, dict[str, Array]]:
         """Where it stands, and what its next step is fed; may be asked again."""
-        ascent = self._enter(executor, program, weights)
+        ascent = self._enter(executor, program, goal)
         inputs = step_inputs(
             program.spec, self._plan.recipe, self.seed, self.step + 1, before=self._before
         )
@@ -96,7 +108,7 @@ class Climb:
             inputs["learning_rate"] *= WARM_UP_RATE
         return ascent, inputs
 
-    def end(self, executor: Executor, weights: Sequence[np.ndarray], outcome: Outcome) -> None:
+    def end(self, executor: Executor, goal: Goal, outcome: Outcome) -> None:
         """The step was taken. Raises DeadGradient or NotFinite."""
         self.step += 1
         if not math.isfinite(outcome.gradient_norm + outcome.activation):
@@ -109,11 +121,11 @@ class Climb:
         self._watch_gradient(outcome.gradient_norm, redirected=self.at[0].spec.redirect)
         steps = self._plan.recipe.steps
         if self.step % max(steps // TRAJECTORY_POINTS, 1) == 0 or self.step == steps:
-            self._measure(executor, weights)
+            self._measure(executor, goal)
         if self.ending and not self._alive:
             raise self._dead()
 
-    def _enter(self, executor: Executor, program: Program, weights: Sequence[np.ndarray]) -> Ascent:
+    def _enter(self, executor: Executor, program: Program, goal: Goal) -> Ascent:
         """The ascent at the size of `program`, begun or grown from the size before.
 
         The optimizer begins anew: what it knows is about other parameters.
@@ -128,11 +140,13 @@ class Climb:
                 return ascent
             resize = PARAMETERIZATIONS[spec.parameterization].resize
             parameters = resize(ascent.parameters(), entered.spec.image, spec.image)
-        fixed = fixed_inputs(spec, plan.recipe, plan.prior, list(weights), plan.request.target)
+        fixed = fixed_inputs(
+            spec, plan.recipe, plan.prior, goal.weights, plan.request.target, goal.unlike
+        )
         ascent = Ascent(program, parameters, fixed)
         self._at, self._before = (program, ascent), self.step
         if not self.trajectory:
-            self._measure(executor, weights)
+            self._measure(executor, goal)
         return ascent
 
     def _first_parameters(self, spec: ProgramSpec) -> Array:
@@ -165,9 +179,10 @@ class Climb:
             "another unit"
         )
 
-    def _measure(self, executor: Executor, weights: Sequence[np.ndarray]) -> None:
+    def _measure(self, executor: Executor, goal: Goal) -> None:
         program, ascent = self.at
-        activation = executor.judge(program, weights, executor.render(program, ascent)).activation
+        picture = executor.render(program, ascent)
+        activation = executor.judge(program, goal.weights, picture).activation
         self.trajectory.append(TrajectoryPoint(self.step, activation))
         if self.step and program.spec.image == self._plan.image:
             self.ending = self._found_ending(activation)

@@ -221,10 +221,14 @@ class Executor:
 
     def judge(self, program: Program, weights: Sequence[np.ndarray], pixels: Pixels) -> Judgement:
         """What the model makes of a finished picture `[C, H, W]`; `weights`: `[K]` of each term."""
+        rows = {
+            port(f"weights_{index}"): np.asarray(row, np.float32)[None]
+            for index, row in enumerate(weights)
+        }
         with _typed():
             activation, scores, logits = program.judge.session.run(
                 [port("activation"), port("scores"), port("logits")],
-                _weight_rows(weights) | {port("picture"): pixels[None]},
+                rows | {port("picture"): pixels[None]},
             )
         return Judgement(float(activation[0]), scores[0], logits[0])
 
@@ -243,23 +247,12 @@ class Executor:
             (weights,) = session.run(None, {port("picture"): pixels[None]})
         return np.asarray(weights[0])
 
-    def textures(
-        self,
-        spec: ProgramSpec,
-        layer: Layer,
-        weights: Sequence[np.ndarray],
-        pictures: Sequence[Pixels],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Textures `[pictures, units²]` in `layer` and activations `[pictures]`.
-
-        Of images `[C, H, W]` of the model's size; `weights`: `[K]` of each term.
-        """
+    def textures(self, spec: ProgramSpec, layer: Layer, pictures: Sequence[Pixels]) -> np.ndarray:
+        """The textures `[pictures, units²]` of images `[C, H, W]` of the model's size."""
         session = self._session(build_texture(spec, layer))
-        fed = _weight_rows(weights)
         with _typed():
-            found = [session.run(None, fed | {port("picture"): one[None]}) for one in pictures]
-        activations, textures = (np.concatenate(results) for results in zip(*found, strict=True))
-        return textures, activations
+            found = [session.run(None, {port("picture"): one[None]})[0] for one in pictures]
+        return np.concatenate(found)
 
     def _once(
         self,
@@ -284,13 +277,6 @@ class Executor:
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
         return open_session(parts, quiet_options(self._threads), self._providers)
-
-
-def _weight_rows(weights: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        port(f"weights_{index}"): np.asarray(row, np.float32)[None]
-        for index, row in enumerate(weights)
-    }
 
 
 def _of_row(name: str, row: int) -> str:

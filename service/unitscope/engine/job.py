@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.program import ProgramSpec
 from unitscope.engine.assessment import assess, natural_activations, softmax
-from unitscope.engine.climb import Climb
+from unitscope.engine.climb import Climb, Goal
 from unitscope.engine.executor import Ascent, Executor, Judgement, Outcome, Program
 from unitscope.engine.mailbox import Mailbox
 from unitscope.engine.picture import decode, encode, shown_as
@@ -57,7 +58,7 @@ class Job:
         self.mailbox = Mailbox()
         self.clock = Clock()
         self.program: Program | None = None
-        self._weights: list[np.ndarray] = []
+        self._goal: Goal | None = None
         self._natural: list[float] | None = None
         self._climb = Climb(plan, plan.request.seed)
         self._attempts: list[Attempt] = []
@@ -87,51 +88,62 @@ class Job:
     def prepare(self, executor: Executor, program: Program) -> None:
         """Hand over the program for the next steps; may take a while, unlike `begin`."""
         self.program = program
-        if not self._weights:
-            self._weights = [self._weights_of(executor, term) for term in self.plan.terms]
+        if self._goal is None:
+            self._goal = self._find_goal(executor)
         if self._natural is None and program.spec.image == self.plan.image:
-            self._natural = natural_activations(executor, program, self.plan, self._weights)
+            weights = self._goal.weights
+            self._natural = natural_activations(executor, program, self.plan, weights)
 
     def begin(self, executor: Executor) -> tuple[Ascent, dict[str, Array]]:
         """Where it stands, and what its next step is fed; may be asked again."""
         assert self.program is not None
+        assert self._goal is not None
         if not self.clock.started:
             self.clock.started = time.monotonic()
-        return self._climb.begin(executor, self.program, self._weights)
+        return self._climb.begin(executor, self.program, self._goal)
 
     def end(self, executor: Executor, outcome: Outcome) -> Maximization | None:
         """The step was taken; returns the result after the last.
 
         Raises NotFinite, or DeadGradient where no attempt came alive.
         """
-        climb = self._climb
+        climb, goal = self._climb, self._goal
+        assert goal is not None
         try:
-            climb.end(executor, self._weights, outcome)
+            climb.end(executor, goal, outcome)
         except DeadGradient:
             if not self._untried and self._best is None:
                 raise
-            return self._go_on(executor)
+            return self._go_on(executor, goal)
         self._report(executor, outcome.activation)
         if climb.remaining:
             return None
         self._attempts.append(climb.attempt)
         if self._best is None or climb.merit > self._best.merit:
             self._best = climb
-        return self._go_on(executor)
+        return self._go_on(executor, goal)
 
-    def _go_on(self, executor: Executor) -> Maximization | None:
+    def _go_on(self, executor: Executor, goal: Goal) -> Maximization | None:
         """Begin the next attempt, or return the picture of the best."""
         if self._untried:
             self._climb = Climb(self.plan, self._climb.seed + 1)
             return None
         assert self._best is not None
-        return self._finish(executor, self._best)
+        return self._finish(executor, goal.weights, self._best)
 
     @property
     def _untried(self) -> int:
         """Attempts that are still to be begun."""
         first = self.plan.request.seed
         return first + self.plan.request.attempts - 1 - self._climb.seed
+
+    def _find_goal(self, executor: Executor) -> Goal:
+        plan, spec = self.plan, self.plan.stages[0].spec
+        weights = [self._weights_of(executor, term) for term in plan.terms]
+        if spec.unlike is None:
+            return Goal(weights, None)
+        textures = executor.textures(spec, spec.unlike, plan.unlike)
+        return Goal(weights, plan.request.diversity * textures.mean(0))
 
     def _weights_of(self, executor: Executor, term: PlannedTerm) -> np.ndarray:
         if term.weights is not None:
@@ -149,15 +161,17 @@ class Job:
         steps = each * request.attempts
         self.mailbox.put(Progress(step, steps, activation, climb.gradient_norm, preview))
 
-    def _finish(self, executor: Executor, climb: Climb) -> Maximization:
+    def _finish(
+        self, executor: Executor, weights: Sequence[np.ndarray], climb: Climb
+    ) -> Maximization:
         plan, image_format = self.plan, self.plan.request.image_format
         program, ascent = climb.at
         pixels = executor.render(program, ascent)
         seconds = time.monotonic() - self.clock.started
         seen = decode(encode(pixels, image_format), plan.image.channels)
-        judgement = executor.judge(program, self._weights, seen)
+        judgement = executor.judge(program, weights, seen)
         natural = self._natural or ()
-        assessment = assess(executor, program, plan, self._weights, natural, seen, judgement)
+        assessment = assess(executor, program, plan, weights, natural, seen, judgement)
         metrics = self._metrics(climb, judgement, assessment, seconds)
         record = make(plan, metrics, program.provider)
         if image_format == "npy":

@@ -23,6 +23,7 @@ MAX_VIEWS = 64
 MAX_ATTEMPTS = 16
 MAX_OCTAVES = 8
 MAX_NATURAL_IMAGES = 64
+MAX_UNLIKE = 16
 _MAX_TRANSFORMS = 16
 _MAX_SEED = 2**63 - 1
 
@@ -55,6 +56,10 @@ def check(request: MaximizeRequest, limits: Limits) -> None:
     _within("preview_every_steps", request.preview_every_steps, 0, limits.max_steps)
     if request.target is not None:
         _finite("target", request.target)
+    if not (math.isfinite(request.diversity) and request.diversity >= 0):
+        raise InvalidRequest("diversity", request.diversity, "a finite number of 0 or more")
+    if len(request.unlike) > MAX_UNLIKE:
+        raise InvalidRequest("unlike", f"{len(request.unlike)} images", f"at most {MAX_UNLIKE}")
     if request.patience_steps is not None:
         _within("patience_steps", request.patience_steps, 1, limits.max_steps)
     recipe = request.recipe()

@@ -122,6 +122,7 @@ def _asked(plan: Plan) -> MaximizeRequest:
     return replace(
         stated,
         start_image=write_image(plan.start),
+        unlike=tuple(map(write_image, plan.unlike)),
         reference=write_image(plan.terms[0].reference),
         terms=tuple(
             replace(term, reference=write_image(planned.reference))

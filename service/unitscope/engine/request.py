@@ -76,8 +76,10 @@ class MaximizeRequest(Term):
     activation, or nearest to the target, is kept. `image_size_px`: shorter side of the picture;
     None for the model's input size. `start_image`: an encoded image to begin with.
     `natural_images`: encoded images that the unit is compared on, and that colours and a spectrum
-    can be computed from. `preset`: the name of a recipe; the fields from `steps` on replace its own
-    unless they are None (see `ascent.presets.Recipe`).
+    can be computed from. `unlike`: encoded images that the picture keeps away from; `diversity`:
+    how much, as the share of its activation that a picture of the same texture loses. `preset`: the
+    name of a recipe; the fields from `steps` on replace its own unless they are None (see
+    `ascent.presets.Recipe`).
     """
 
     model: str = ""
@@ -90,6 +92,8 @@ class MaximizeRequest(Term):
     image_size_px: int | None = None
     start_image: bytes = field(default=b"", repr=False)
     natural_images: tuple[bytes, ...] = field(default=(), repr=False)
+    unlike: tuple[bytes, ...] = field(default=(), repr=False)
+    diversity: float = 1.0
     image_format: ImageFormat = "png"
     preview_every_steps: int = 0
     request_id: str = ""

@@ -150,6 +150,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "constraints": lambda found: tuple(map(_from_regularizer, found.items)),
     "direction": tuple,
     "natural_images": tuple,
+    "unlike": tuple,
     "position": lambda position: (position.x, position.y),
     "image_format": lambda value: _format_name(value),
 }
