@@ -48,10 +48,10 @@ def half_shape(height: int, width: int) -> tuple[int, int]:
 
 
 def emit_phases(op: Emitter, phases: Value, magnitudes: Value, height: int, width: int) -> Value:
-    """Re F⁻¹(magnitude · e^{i·phase}), `[N, C, *half_shape]` both → `[N, C, height, width]`.
+    """F⁻¹(magnitude · e^{i·phase}) · height · width / 2, as numpy's irfft2 has the inverse.
 
-    With magnitudes of `unit_deviation`, the inverse is scaled so that the plane has a standard
-    deviation of about 1.
+    `[N, C, *half_shape]` both → `[N, C, height, width]`. With magnitudes of `unit_deviation`, the
+    plane has a standard deviation of about 1.
     """
     rows = 2 * np.pi * np.outer(np.arange(height), np.arange(height)) / height
     columns = 2 * np.pi * np.outer(np.arange(width // 2 + 1), np.arange(width)) / width
@@ -60,8 +60,9 @@ def emit_phases(op: Emitter, phases: Value, magnitudes: Value, height: int, widt
         for angles in (rows, columns)
         for wave in (np.cos, np.sin)
     )
-    real = op.Mul(op.Cos(phases), magnitudes)
-    imaginary = op.Mul(op.Sin(phases), magnitudes)
+    weighted = op.Mul(magnitudes, _shares(width))
+    real = op.Mul(op.Cos(phases), weighted)
+    imaginary = op.Mul(op.Sin(phases), weighted)
     across = op.Sub(op.MatMul(cos_h, real), op.MatMul(sin_h, imaginary))
     beside = op.Add(op.MatMul(sin_h, real), op.MatMul(cos_h, imaginary))
     return op.Sub(op.MatMul(across, cos_w), op.MatMul(beside, sin_w))
@@ -74,29 +75,24 @@ def natural_magnitudes(channels: int, height: int, width: int) -> Array:
     """
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     frequency[0, 0] = np.inf
-    return unit_deviation(np.broadcast_to(1 / frequency, (channels, *frequency.shape)))
+    return unit_deviation(np.broadcast_to(1 / frequency, (channels, *frequency.shape)), width)
 
 
-def unit_deviation(magnitudes: np.ndarray) -> Array:
+def unit_deviation(magnitudes: np.ndarray, width: int) -> Array:
     """Magnitudes `[C, *half_shape]` scaled to planes of a standard deviation of about 1.
 
     It is that of all channels together: which of them has more is kept.
     """
-    power = np.sum(magnitudes**2) / len(magnitudes)
+    power = np.sum(magnitudes**2 * _shares(width)) / len(magnitudes)
     return np.asarray(magnitudes / np.sqrt(power / 2), np.float32)
 
 
 def magnitudes_of(plane: np.ndarray) -> np.ndarray:
     """With the phases of a plane `[C, H, W]`, what `emit_phases` makes that plane of, to a factor.
 
-    Nothing at 0. The first column, and that of half the width, are their own mirror images: both
-    halves of their waves are written, of the others' only one.
+    Nothing at 0.
     """
     magnitudes = np.abs(np.fft.rfft2(plane))
-    width = plane.shape[-1]
-    magnitudes[..., 0] /= 2
-    if width % 2 == 0:
-        magnitudes[..., width // 2] /= 2
     magnitudes[..., 0, 0] = 0.0
     return magnitudes
 
@@ -104,7 +100,7 @@ def magnitudes_of(plane: np.ndarray) -> np.ndarray:
 def resize_magnitudes(magnitudes: Array, height: int, width: int) -> Array:
     """Magnitudes `[C, *half_shape]` for a plane of a smaller size: of the same waves."""
     rows = np.rint(np.fft.fftfreq(height) * height).astype(int)
-    return unit_deviation(magnitudes[:, rows, : half_shape(height, width)[1]])
+    return unit_deviation(magnitudes[:, rows, : half_shape(height, width)[1]], width)
 
 
 def phases_of(plane: np.ndarray) -> Array:
@@ -122,6 +118,19 @@ def resize_phases(phases: Array, height: int, width: int) -> Array:
     turned[:, :above, :right] = phases[:, :above, :right]
     turned[:, height - below :, :right] = phases[:, phases.shape[1] - below :, :right]
     return turned
+
+
+def _shares(width: int) -> Array:
+    """How much of a wave each column of a half spectrum holds.
+
+    The first, and that of half an even width, are their own mirror images: they hold both halves of
+    their waves, each of which is a half then; of the others' the mirror image is left out.
+    """
+    shares = np.ones(width // 2 + 1, np.float32)
+    shares[0] = 0.5
+    if width % 2 == 0:
+        shares[-1] = 0.5
+    return shares
 
 
 def _basis(size: int) -> Array:

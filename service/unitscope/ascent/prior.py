@@ -91,7 +91,7 @@ def magnitudes_of(images: Sequence[np.ndarray], colors: Array) -> Array:
     mean = np.asarray(sum(map(fourier.magnitudes_of, planes))) / len(images)
     if float(np.sum(mean**2)) < _NOTHING:
         raise _all_of_one_colour()
-    return fourier.unit_deviation(mean)
+    return fourier.unit_deviation(mean, images[0].shape[-1])
 
 
 def _covariance(images: Sequence[np.ndarray]) -> np.ndarray:
