@@ -133,6 +133,19 @@ class ProgramTooLarge(UnitscopeError):
         self.available_bytes = available_bytes
 
 
+class RequestIdTaken(UnitscopeError):
+    """A `request_id` that another request has."""
+
+    reason = "REQUEST_ID_TAKEN"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} is that of a request that asks for something else; "
+            "give every request an id of its own, and the same one only to repeat it"
+        )
+        self.request_id = request_id
+
+
 class Cancelled(UnitscopeError):
     """The caller gave the request up."""
 

@@ -20,6 +20,7 @@ from unitscope.client import Client
 from unitscope.config import Settings
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.limits import Limits
+from unitscope.engine.remembering import CacheSettings, Remembering
 from unitscope.engine.service import Service
 from unitscope.rpc.metrics import ServerMetrics
 from unitscope.rpc.server import METHODS, Server
@@ -86,10 +87,12 @@ class LiveServer:
 def live_server(
     models: Models,
     settings: EngineSettings = EngineSettings(limits=LIMITS),  # noqa: B008  frozen
+    cache: CacheSettings = CacheSettings(),  # noqa: B008  frozen
 ) -> Iterator[LiveServer]:
     """Serve `models` on free ports until the block is left."""
     metrics = ServerMetrics(METHODS)
-    with event_loop() as loop, serving(models, settings, metrics) as service:
+    with event_loop() as loop, serving(models, settings, metrics) as climbing:
+        service = Remembering(climbing, settings.limits, cache, metrics)
         metrics.watch(service)
 
         async def start() -> Server:

@@ -179,6 +179,7 @@ events = st.one_of(
         height_px=int32s,
         metrics=metrics,
         record=texts,
+        cached=st.booleans(),
     ),
 )
 

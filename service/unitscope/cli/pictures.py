@@ -38,7 +38,8 @@ def replay(
         write_picture(again.result, out)
     for difference in again.differences:
         typer.echo(difference)
-    typer.echo("the bytes differ" if again.differences else "same bytes")
+    kept = ", which the server had kept" if again.result.cached else ""
+    typer.echo(("the bytes differ" if again.differences else "same bytes") + kept)
     raise typer.Exit(bool(again.differences))
 
 

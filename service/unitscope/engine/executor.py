@@ -46,6 +46,8 @@ RUNTIME_VERSION: str = ort.__version__
 _PROVIDERS = ("CUDAExecutionProvider", CPU)
 _MEASURES = ("activation", "gradient_norm")
 """Outputs of a step that hold all rows."""
+PROVIDER = next(name for name in _PROVIDERS if name in ort.get_available_providers())
+"""What computes programs here, unless it refuses and the processor does it."""
 ROW_TOLERANCE = 1e-4
 """So much may differ between a row in a batch and alone where other kernels are chosen (CUDA)."""
 _WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from unitscope.ascent.subject import Subject
@@ -33,6 +33,7 @@ class ModelInfo:
     that can be asked for, the latest first.
     `batchable`: pictures can share a run; else each has its own, since the file was exported for
     one and says so in places that could not be widened. `resizable`: it takes pictures of any size.
+    `fingerprint`: of file, card and labels, all that a picture can depend on; it is not told.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelInfo:
     batchable: bool = False
     resizable: bool = False
     error: str = ""
+    fingerprint: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

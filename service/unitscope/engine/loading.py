@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -22,6 +24,7 @@ from unitscope.autodiff.vjp import refusals
 from unitscope.engine.executor import Session
 from unitscope.engine.layout import ModelFiles, files_at
 from unitscope.engine.loaded import LoadedModel, ModelInfo
+from unitscope.engine.plain import to_plain
 from unitscope.engine.request import Preprocessing
 from unitscope.engine.triton_config import InputConfig
 from unitscope.errors import ModelRejected
@@ -84,6 +87,7 @@ def _load(files: ModelFiles) -> LoadedModel:
         labels_known=bool(labels),
         batchable=_treats_rows_alike(found.subject, found.logits),
         resizable=_takes_any_size(subject, found.logits),
+        fingerprint=_fingerprint(subject.sha256, replace(card, labels=labels)),
     )
     return LoadedModel(info, found.subject, found.layers, labels, found.after_logits)
 
@@ -131,6 +135,12 @@ def _analyse(subject: Subject) -> _Analysis:
     after = frozenset(value.name for value in downstream(nodes, logits) - {logits})
     shaped = replace(subject, shapes=shapes_at_one(tensors))
     return _Analysis(shaped, layers, logits.name, after)
+
+
+def _fingerprint(sha256: str, card: Card) -> str:
+    """SHA-256 of the file's and of what its card says, labels included."""
+    content = json.dumps([sha256, to_plain(card)], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _preprocessing(card: Card) -> Preprocessing:

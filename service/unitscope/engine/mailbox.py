@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from unitscope.engine.request import Event, Progress
 
@@ -20,6 +21,16 @@ class _Closed:
     error: BaseException | None
 
 
+class Sink(Protocol):
+    """Takes events, in the thread that has them."""
+
+    def put(self, event: Event) -> None:
+        """Take an event."""
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Nothing follows; `error`: what ended the request, if it did not end well."""
+
+
 class Mailbox:
     """Events in order; of unread progress only the latest is kept, and the latest previews."""
 
@@ -27,6 +38,7 @@ class Mailbox:
         self._events: deque[Event | _Closed] = deque()
         self._changed = threading.Condition()
         self._wake: Callable[[], object] = _nobody
+        self._sink: Sink | None = None
 
     def put(self, event: Event) -> None:
         """Leave an event for the reader; a new progress replaces an unread one."""
@@ -39,6 +51,14 @@ class Mailbox:
         """Nothing follows: the reader's iteration ends, or raises `error`."""
         with self._changed:
             self._append(_Closed(error))
+
+    def forward(self, sink: Sink) -> None:
+        """Let `sink` have what is unread and all that follows; nobody reads here any more."""
+        with self._changed:
+            unread, self._events = self._events, deque()
+            self._sink = sink
+            for event in unread:
+                self._append(event)
 
     def __iter__(self) -> Iterator[Event]:
         while True:
@@ -70,9 +90,14 @@ class Mailbox:
                 self._wake = _nobody
 
     def _append(self, event: Event | _Closed) -> None:
-        self._events.append(event)
-        self._changed.notify_all()
-        self._wake()
+        if self._sink is None:
+            self._events.append(event)
+            self._changed.notify_all()
+            self._wake()
+        elif isinstance(event, _Closed):
+            self._sink.close(event.error)
+        else:
+            self._sink.put(event)
 
     def _forget_old_progress(self) -> None:
         unread = [event for event in self._events if isinstance(event, Progress)]

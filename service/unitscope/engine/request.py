@@ -299,6 +299,7 @@ class Maximization:
     """The picture a unit prefers, encoded, with its metrics.
 
     `record`: what it can be made from again, as JSON; also inside the file (see `engine.record`).
+    `cached`: it was made for an earlier request, and the times in its metrics are of that one.
     """
 
     request_id: str
@@ -308,6 +309,7 @@ class Maximization:
     height_px: int
     metrics: Metrics
     record: str
+    cached: bool = False
 
     def save(self, path: str | Path) -> Path:
         """Write the encoded picture to `path` and return it."""

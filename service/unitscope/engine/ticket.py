@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 
 from unitscope.engine.attribution import Attribution
-from unitscope.engine.mailbox import Mailbox
+from unitscope.engine.mailbox import Mailbox, Sink
 from unitscope.engine.request import Event, Maximization
 
 
@@ -31,6 +31,10 @@ class Ticket:
         *_, last = self.events()
         assert isinstance(last, Maximization)
         return last
+
+    def forward(self, sink: Sink) -> None:
+        """Let `sink` have the events instead."""
+        self._mailbox.forward(sink)
 
     def cancel(self) -> None:
         """Give the request up: it ends within one step, and `events` raises Cancelled."""

@@ -237,6 +237,7 @@ def to_maximization(result: Maximization) -> pb.MaximizeResponse:
         image=image,
         metrics=_to_metrics(result.metrics),
         record=result.record,
+        cached=result.cached,
     )
 
 
@@ -250,6 +251,7 @@ def from_maximization(message: pb.MaximizeResponse) -> Maximization:
         height_px=message.image.height_px,
         metrics=_from_metrics(message.metrics),
         record=message.record,
+        cached=message.cached,
     )
 
 

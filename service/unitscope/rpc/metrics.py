@@ -18,7 +18,9 @@ _COMPILE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class ServerMetrics:
-    """Counts requests for the interceptor and steps for the engine (its `Observer`)."""
+    """Counts requests for the interceptor, steps for the engine (its `Observer`) and answers that
+    took none (a `CacheObserver`).
+    """
 
     def __init__(self, methods: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
@@ -49,6 +51,22 @@ class ServerMetrics:
         self._compile_seconds = self._histogram(
             "unitscope_compile_seconds", "Time to build and compile a program.", _COMPILE_SECONDS
         )
+        self._cache_hits = self._counter(
+            "unitscope_cache_hits_total", "Requests answered from the results on disk."
+        )
+        self._cache_misses = self._counter(
+            "unitscope_cache_misses_total", "Requests whose result was not on disk."
+        )
+        self._cache_failures = self._counter(
+            "unitscope_cache_failures_total", "Reads and writes of results that the disk refused."
+        )
+        self._cache_bytes = Gauge(
+            "unitscope_cache_bytes", "Results on disk, in bytes.", registry=self.registry
+        )
+        self._joined = self._counter(
+            "unitscope_joined_requests_total",
+            "Requests that shared the run or the result of another that is still remembered.",
+        )
         for method in methods:
             self._requests.labels(method, grpc.StatusCode.OK.name)
             self._in_flight.labels(method)
@@ -77,6 +95,29 @@ class ServerMetrics:
     def compiled(self, seconds: float) -> None:
         """A program was built."""
         self._compile_seconds.observe(seconds)
+
+    def cache_hit(self) -> None:
+        """A request was answered from the results on disk."""
+        self._cache_hits.inc()
+
+    def cache_miss(self) -> None:
+        """The result of a request was not on disk."""
+        self._cache_misses.inc()
+
+    def cache_failed(self) -> None:
+        """Results on disk could not be read or written."""
+        self._cache_failures.inc()
+
+    def cache_bytes(self, count: int) -> None:
+        """So much is on disk."""
+        self._cache_bytes.set(count)
+
+    def joined(self) -> None:
+        """A request shared the run or the result of another."""
+        self._joined.inc()
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, registry=self.registry)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str

@@ -25,6 +25,7 @@ from unitscope.config import Settings, read_settings
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.isolation import IsolationSettings, open_service
 from unitscope.engine.polling import polling
+from unitscope.engine.remembering import CacheSettings, Remembering
 from unitscope.engine.service import Service
 from unitscope.engine.sharing import share_threads
 from unitscope.engine.warm_up import warm_up
@@ -126,6 +127,7 @@ def serve(
     settings: Settings | None = None,
     engine_settings: EngineSettings | None = None,
     isolation: IsolationSettings | None = None,
+    cache: CacheSettings | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
@@ -136,11 +138,13 @@ def serve(
     engine_settings = engine_settings or read_settings(EngineSettings)
     isolation = isolation or read_settings(IsolationSettings)
     share_threads(engine_settings.threads)
+    cache = cache or read_settings(CacheSettings)
     metrics = ServerMetrics(METHODS)
-    service = open_service(settings.models, engine_settings, isolation, metrics)
+    climbing = open_service(settings.models, engine_settings, isolation, metrics)
+    service = Remembering(climbing, engine_settings.limits, cache, metrics)
     with contextlib.closing(service), polling(service.models, settings.models_poll_seconds):
         metrics.watch(service)
-        warm_up(service, settings.warm_up)
+        warm_up(climbing, settings.warm_up)  # a result that is kept compiles nothing
         asyncio.run(_serve(service, metrics, settings))
 
 

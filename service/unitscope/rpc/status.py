@@ -29,6 +29,7 @@ from unitscope.errors import (
     OutOfMemory,
     ProgramTooLarge,
     QueueFull,
+    RequestIdTaken,
     ShuttingDown,
     UnitscopeError,
     WorkerDied,
@@ -80,6 +81,12 @@ def _resource_info(error: NotFound, request: Message | None) -> Any:
     return details_pb.ResourceInfo(
         resource_type=_short(error.kind, _VALUE_BYTES),
         resource_name=_short(str(error.name), _VALUE_BYTES),
+    )
+
+
+def _taken_id(error: RequestIdTaken, request: Message | None) -> Any:
+    return details_pb.ResourceInfo(
+        resource_type="request", resource_name=_short(error.request_id, _VALUE_BYTES)
     )
 
 
@@ -158,6 +165,11 @@ _ROWS: dict[type[UnitscopeError], _Row] = {
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         {"estimated_bytes": int, "available_bytes": int},
         _memory_quota,
+    ),
+    RequestIdTaken: _Row(
+        grpc.StatusCode.ALREADY_EXISTS,
+        {"request_id": str},
+        _taken_id,
     ),
     Cancelled: _Row(grpc.StatusCode.CANCELLED),
     ShuttingDown: _Row(grpc.StatusCode.UNAVAILABLE),

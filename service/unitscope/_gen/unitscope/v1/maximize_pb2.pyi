@@ -187,16 +187,18 @@ class Position(_message.Message):
     def __init__(self, x: _Optional[int] = ..., y: _Optional[int] = ...) -> None: ...
 
 class MaximizeResponse(_message.Message):
-    __slots__ = ("request_id", "image", "metrics", "record")
+    __slots__ = ("request_id", "image", "metrics", "record", "cached")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     image: Image
     metrics: Metrics
     record: str
-    def __init__(self, request_id: _Optional[str] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., record: _Optional[str] = ...) -> None: ...
+    cached: bool
+    def __init__(self, request_id: _Optional[str] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., record: _Optional[str] = ..., cached: bool = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("data", "format", "width_px", "height_px")

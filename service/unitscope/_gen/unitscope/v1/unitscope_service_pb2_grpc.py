@@ -87,11 +87,13 @@ class UnitscopeServiceServicer(object):
         """Makes the picture that a unit prefers and answers once it is finished.
 
         Cancelling the call, or passing its deadline, ends the work within one step. The same request
-        with the same seed on the same kind of device gives the same bytes.
+        with the same seed on the same kind of device gives the same bytes; a server may keep results
+        and answer from them (`MaximizeResponse.cached`).
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (model, layer or unit), FAILED_PRECONDITION (the model is
-        not usable, or the gradient of the unit is dead), RESOURCE_EXHAUSTED (the queue is full, or
-        memory), UNAVAILABLE (the server is stopping, or the process of the model died twice).
+        not usable, or the gradient of the unit is dead), ALREADY_EXISTS (request_id),
+        RESOURCE_EXHAUSTED (the queue is full, or memory), UNAVAILABLE (the server is stopping, or the
+        process of the model died twice).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,9 +104,10 @@ class UnitscopeServiceServicer(object):
         cadence, last `result`.
 
         A slow reader loses progress messages and never slows the work down; `accepted` and `result`
-        are never lost. If the process of the model dies, the work begins anew, once: the stream
-        pauses, and no step is told twice. Errors are those of Maximize; they may come after some
-        progress.
+        are never lost. A result that need not be made has no progress before it, and a request that
+        joins another has only what is still to come; one with previews has them all, unless it repeats
+        a `request_id`. If the process of the model dies, the work begins anew, once: the stream pauses,
+        and no step is told twice. Errors are those of Maximize; they may come after some progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
