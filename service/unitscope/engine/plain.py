@@ -6,6 +6,7 @@ What comes back is checked against the annotations, since a file may hold anythi
 from __future__ import annotations
 
 import base64
+import functools
 import math
 import reprlib
 from collections.abc import Mapping
@@ -83,7 +84,7 @@ def brief(value: Any) -> Any:
 def _noun(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise InvalidRequest(path, brief(value), "an object")
-    types, known = get_type_hints(kind), {field.name: field for field in fields(kind)}
+    types, known = _types(kind), {field.name: field for field in fields(kind)}
     for name in value.keys() - known.keys():
         raise InvalidRequest(path, brief(name), f"only {', '.join(known)}")
     for name, field in known.items():
@@ -92,6 +93,12 @@ def _noun(kind: Any, value: Any, path: str) -> Any:
     return kind(
         **{name: from_plain(types[name], inner, f"{path}.{name}") for name, inner in value.items()}
     )
+
+
+@functools.cache
+def _types(kind: Any) -> dict[str, Any]:
+    """By field; reading annotations takes longer than all else here."""
+    return get_type_hints(kind)
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, path: str) -> Any:

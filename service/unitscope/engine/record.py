@@ -13,6 +13,7 @@ bytes. Of natural images it holds the SHA-256 alone: they would be many times th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -105,6 +106,7 @@ def make(plan: Plan, metrics: Metrics, provider: str) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+@functools.cache
 def circumstances(provider: str) -> dict[str, Any]:
     """What pictures depend on beside request and model, as a record says it."""
     return {

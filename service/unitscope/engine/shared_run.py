@@ -41,7 +41,7 @@ class SharedRun:
     def __init__(self, key: str | None, caller: Caller, ended: Callable[[SharedRun], None]) -> None:
         self.key = key
         self.caller = caller
-        self.request_ids: list[str] = []
+        self.request_ids: set[str] = set()
         self.finished: Finished | None = None
         self._deadline = _deadline(caller)
         self._ended = ended
@@ -66,7 +66,7 @@ class SharedRun:
                 return None
             else:
                 self._callers[mailbox] = request_id
-                self.request_ids.append(request_id)
+                self.request_ids.add(request_id)
                 if self._accepted is not None:
                     mailbox.put(_addressed(self._accepted, request_id))
         return Ticket(request_id, mailbox, partial(self._leave, mailbox))
