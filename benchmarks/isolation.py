@@ -23,6 +23,7 @@ from unitscope.engine.isolation import IsolationSettings, open_service
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
 from unitscope.engine.service import Service
+from unitscope.engine.sharing import share_threads
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
 def measure(steps: int, rounds: int) -> dict[str, Any]:
     """Seconds and MiB of a worker, and milliseconds per step here and there."""
     settings = EngineSettings()
+    share_threads(settings.threads)  # as servers and workers do
     isolated = open_service(None, settings, IsolationSettings())
     with Engine(Repository(), settings) as engine, closing(isolated):
         begun = time.monotonic()

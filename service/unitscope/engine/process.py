@@ -1,8 +1,8 @@
 """A worker process as its supervisor sees it: its calls, its messages, and its death.
 
 A plain child, not a fork: ONNX Runtime and NumPy have threads as soon as they are imported, which a
-fork would not survive whole. It takes 0.5 s to import what it needs and 52 MiB of its own
-(`benchmarks.isolation`), once for each model.
+fork would not survive whole. It takes 0.5 s to import what it needs and, with SqueezeNet, 82 MiB of
+its own (`benchmarks.isolation`), once for each model.
 """
 
 from __future__ import annotations
