@@ -1,19 +1,22 @@
 """Draw the pictures of `docs/gallery.md` and write the page: every preset, every kind of objective.
 
-Run by `make gallery`; takes some minutes. What has a picture already is drawn again.
+Run by `make gallery`; takes some minutes. `python -m scripts.gallery NAME…` draws these pictures
+alone; what is said of the others is in their records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unitscope.ascent.presets import PRESETS
 from unitscope.engine.engine import Engine
+from unitscope.engine.record import read
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Maximization, MaximizeRequest, Term
+from unitscope.engine.request import MaximizeRequest, Term
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "gallery.md"
@@ -35,13 +38,14 @@ PRESET_UNITS: tuple[tuple[str, int | str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """A picture: what is said of it, and the request; `after`: the exhibit it begins with."""
+    """A picture: what is said of it, and the request; the other fields name further exhibits."""
 
     name: str
     says: str
     options: dict[str, Any] = field(default_factory=dict)
     start_image: str = ""
     reference: str = ""
+    unlike: tuple[str, ...] = ()
 
 
 def exhibits() -> Iterator[Exhibit]:
@@ -75,43 +79,61 @@ def exhibits() -> Iterator[Exhibit]:
         options = {"unit": "zebra", "parameterization": name}
         yield Exhibit(f"parameterization_{name}", f"`parameterization={name}`, zebra", options)
     yield Exhibit("octaves", "`octaves=3`, zebra", {"unit": "zebra", "octaves": 3})
+    options = {"preset": "maco", "unit": "zebra", "views": 4, "transparent": True}
+    says = "`preset=maco`, `transparent`, `views=4`, zebra"
+    yield Exhibit("transparent", says, options | {"image_format": "webp"})
+    castles = ["unitscope_logit_castle"]
+    for seed in (1, 2):
+        says = f"castle, `unlike` the {seed} before it, `seed={seed}`"
+        options = {"unit": "castle", "seed": seed}
+        yield Exhibit(f"unlike_{seed}", says, options, unlike=tuple(castles))
+        castles.append(f"unlike_{seed}")
 
 
-def main() -> None:
-    """Draw all, then write the page."""
+def main(names: Collection[str]) -> None:
+    """Draw the exhibits of these `names`, or all, then write the page of all."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    cells = []
+    shown = list(exhibits())
     with Engine(Repository()) as engine:
-        for exhibit in exhibits():
-            options = dict(exhibit.options)
-            for name in ("start_image", "reference"):
-                if other := getattr(exhibit, name):
-                    options[name] = path_of(other).read_bytes()
-            request = MaximizeRequest(**options, image_format="jpeg")
-            result = engine.submit(request).result()
-            result.save(path_of(exhibit.name))
-            print(exhibit.name, f"{result.metrics.running_seconds:.1f} s", flush=True)
-            cells.append(cell(exhibit, result))
+        for exhibit in shown:
+            if not names or exhibit.name in names:
+                result = engine.submit(asked(exhibit)).result()
+                result.save(path_of(exhibit))
+                print(exhibit.name, f"{result.metrics.running_seconds:.1f} s", flush=True)
+    cells = [cell(exhibit) for exhibit in shown]
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
     DOCUMENT.write_text(HEAD + "| " * COLUMNS + "|\n" + "|---" * COLUMNS + "|\n" + table)
 
 
-def path_of(name: str) -> Path:
+def asked(exhibit: Exhibit) -> MaximizeRequest:
+    """The request, with the pictures it begins with, is about or keeps away from."""
+    known = {other.name: other for other in exhibits()}
+    given = {
+        name: path_of(known[getattr(exhibit, name)]).read_bytes()
+        for name in ("start_image", "reference")
+        if getattr(exhibit, name)
+    }
+    unlike = tuple(path_of(known[name]).read_bytes() for name in exhibit.unlike)
+    return MaximizeRequest(**{"image_format": "jpeg"} | exhibit.options | given, unlike=unlike)
+
+
+def path_of(exhibit: Exhibit) -> Path:
     """Where the picture of an exhibit lies."""
-    return PICTURES / f"{name}.jpg"
+    suffix = {"jpeg": "jpg"}.get(image_format := exhibit.options.get("image_format", "jpeg"))
+    return PICTURES / f"{exhibit.name}.{suffix or image_format}"
 
 
-def cell(exhibit: Exhibit, result: Maximization) -> str:
+def cell(exhibit: Exhibit) -> str:
     """The picture and what is said under it."""
-    metrics = result.metrics
-    best = metrics.top_classes[0]
+    metrics = read(path_of(exhibit)).content["metrics"]
+    best = metrics["top_classes"][0]
     return (
-        f"![{exhibit.says}](pictures/gallery/{path_of(exhibit.name).name})<br>{exhibit.says}<br>"
-        f"{metrics.steps} steps, {metrics.activation_start:.4g} → {metrics.activation_end:.4g}, "
-        f"seen as {best.label} ({best.probability:.2f})"
+        f"![{exhibit.says}](pictures/gallery/{path_of(exhibit).name})<br>{exhibit.says}<br>"
+        f"{metrics['steps']} steps, {metrics['activation_start']:.4g} → "
+        f"{metrics['activation_end']:.4g}, seen as {best['label']} ({best['probability']:.2f})"
     )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -72,10 +72,11 @@ def several(
 ) -> Iterator[Maximization]:
     """What `maximize` gives for so many seeds, each time `unlike` what it gave before.
 
-    Raises InvalidRequest for several arrays: only a picture can be kept away from.
+    Raises InvalidRequest for several arrays or transparent pictures: only what can be shown to the
+    model can be kept away from.
     """
-    if pictures > 1 and options.get("image_format") == "npy":
-        raise InvalidRequest("pictures", pictures, "1 for an array")
+    if pictures > 1 and (options.get("image_format") == "npy" or options.get("transparent")):
+        raise InvalidRequest("pictures", pictures, "1 for an array or a transparent picture")
     for index in range(pictures):
         result = maximize(seed=seed + index, unlike=unlike, **options)
         yield result

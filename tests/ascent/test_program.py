@@ -68,7 +68,7 @@ def run(parts: Parts, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def first_feed(spec: ProgramSpec, seed: int = 0) -> dict[str, np.ndarray]:
     """The inputs of the first step of one row."""
-    feed = {name: np.zeros(spec.row_shape, np.float32) for name in spec.state_names}
+    feed = {name: np.zeros(shape, np.float32) for name, shape in spec.state_shapes.items()}
     maco = spec.parameterization == "maco"
     start = Start(-np.pi, np.pi, "uniform") if maco else Start(0.0, 0.01)
     feed["parameters"] = start.draw(seed, spec.parameterization, spec.image)[None]
@@ -116,7 +116,7 @@ def climbed(spec: ProgramSpec, steps: int = 30) -> list[float]:
     for number in range(1, steps + 1):
         feed["step"] = np.full(1, number, np.float32)
         *state, activation, _ = session.run(None, {port(key): value for key, value in feed.items()})
-        feed |= dict(zip(spec.state_names, state, strict=True))
+        feed |= dict(zip(spec.state_shapes, state, strict=True))
         activations.append(float(activation[0]))
     return activations
 
@@ -200,6 +200,17 @@ def test_the_step_goes_along_the_gradient(variant: dict[str, Any]) -> None:
     )
 
 
+def test_it_is_added_up_how_much_each_pixel_mattered() -> None:
+    spec = spec_of(parameterization="pixel", optimizer="plain_ascent", views=0, transparent=True)
+    feed = first_feed(spec) | {"learning_rate": np.ones(1, np.float32)}
+    feed["colors"] = np.eye(3, dtype=np.float32)[None]
+    found = run(build_step(spec), feed)
+    pull = np.abs(found["next_parameters"] - feed["parameters"]).mean(1, keepdims=True)
+    np.testing.assert_allclose(found["next_opacity"], pull, rtol=1e-2, atol=1e-6)
+    again = run(build_step(spec), feed | {"opacity": found["next_opacity"]})
+    np.testing.assert_allclose(again["next_opacity"], 2 * found["next_opacity"], rtol=1e-6)
+
+
 def test_the_step_keeps_away_from_a_texture_as_much_as_the_score_is_worth() -> None:
     """Plain ascent along activation − |activation as it stands| · likeness."""
     layer = spec_of().terms[0].layer
@@ -261,7 +272,7 @@ def test_a_normalised_step_has_a_root_mean_square_of_one() -> None:
         {"parameterization": "pixel", "penalties": tuple(PENALTIES)},
         {"parameterization": "pixel", "constraints": tuple(CONSTRAINTS)},
         {"parameterization": "pyramid", "optimizer": "nadam"},
-        {"parameterization": "maco", "optimizer": "adamw"},
+        {"parameterization": "maco", "optimizer": "adamw", "transparent": True},
     ],
     ids=str,
 )
@@ -275,7 +286,7 @@ def test_rows_do_not_meet(variant: dict[str, Any]) -> None:
     together = dict(zip(names, model.run(None, fed), strict=True))
     for row, feed in enumerate(feeds):
         alone = run(build_step(single), feed)
-        for name in single.state_names:
+        for name in single.state_shapes:
             np.testing.assert_array_equal(
                 together[port(f"next_{name}", row)], alone[f"next_{name}"]
             )

@@ -37,6 +37,17 @@ def test_frames_in_order(
     assert durations == [80, 80, 2000]
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_picture_ends_on_white(suffix: str, channels: int, tmp_path: Path) -> None:
+    black, nothing = np.zeros((channels, 16, 16), np.uint8), np.zeros((16, 16), np.float32)
+    path = tmp_path / f"ascent{suffix}"
+    save_animation([encode(black, "png"), encode(black, "png", alpha=nothing)], path)
+    with Image.open(path) as animation:
+        shown = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(animation)]
+    assert shown[0].max() < 8 and shown[1].min() > 247
+
+
 @pytest.mark.parametrize(("steps", "every"), [(1, 1), (64, 1), (256, 4), (1000, 15)])
 def test_a_few_dozen_frames(steps: int, every: int) -> None:
     assert frame_every_steps(Path("a.gif"), steps) == every

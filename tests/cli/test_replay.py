@@ -127,6 +127,19 @@ def test_other_pixels(engine: Engine, small: str, tmp_path: Path) -> None:
     assert replay(path, model=small).differences == ("pixels: 3×6×12 in the file, 3×12×12 now",)
 
 
+def test_alpha_can_differ(engine: Engine, small: str, tmp_path: Path) -> None:
+    result = climbed(engine, transparent=True)
+    path = saved(result, tmp_path)
+    assert replay(path, model=small).differences == ()
+    with Image.open(path) as picture:
+        alpha = np.asarray(picture.getchannel("A")) / 255
+    alpha[0, 0] = 1 - np.round(alpha[0, 0])
+    metadata = embed(result.record, "png")
+    path.write_bytes(encode(decode(result.image, 3), "png", metadata, alpha))
+    (said,) = replay(path, model=small).differences
+    assert said.startswith(f"pixels: {1 / 144:.2%} differ")
+
+
 def test_an_array_differs_in_fractions(engine: Engine, small: str, tmp_path: Path) -> None:
     result = climbed(engine, image_format="npy")
     path, array = saved(result, tmp_path), decode(result.image, 3)

@@ -28,6 +28,16 @@ def test_a_picture_under_its_caption(
     assert caption.min() < 100 and caption.mean() > 200
 
 
+def test_a_transparent_picture_is_on_white(engine: Engine, tmp_path: Path) -> None:
+    path = saved(climbed(engine, transparent=True, image_size_px=100), tmp_path)
+    shown = np.asarray(contact_sheet([path]))[16:]
+    with Image.open(path) as picture:
+        alpha = np.asarray(picture.getchannel("A"))
+        pixels = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(shown[alpha == 255], pixels[alpha == 255])
+    assert shown[alpha < 100].mean() > pixels[alpha < 100].mean()
+
+
 @pytest.mark.parametrize(
     ("count", "columns", "rows"), [(1, 1, 1), (4, 4, 1), (5, 4, 2), (16, 4, 4), (17, 5, 4)]
 )

@@ -86,6 +86,11 @@ def test_the_attempts_of_a_request_share_its_steps_and_have_seeds() -> None:
         check(MaximizeRequest(unit=0, seed=2**63 - 2, attempts=3), Limits())
 
 
+def test_a_jpeg_is_opaque() -> None:
+    with pytest.raises(InvalidRequest, match="image_format: got 'jpeg', expected png, webp or npy"):
+        check(MaximizeRequest(unit=0, transparent=True, image_format="jpeg"), Limits())
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_within_the_limits(preset: str) -> None:
     check(MaximizeRequest(unit=0, preset=preset), Limits())

@@ -62,6 +62,18 @@ def test_the_record_says_what_to_ask_for(
     assert record.content["preprocessing"]["channels"] == "RGB"
 
 
+@pytest.mark.parametrize("image_format", ["png", "webp", "npy"])
+def test_alpha_is_added_and_nothing_else_changed(
+    engine: Engine, image_format: ImageFormat, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"preset": "maco", "views": 2, "image_format": image_format}
+    clear, opaque = (climbed(engine, transparent=flag, **options) for flag in (True, False))
+    np.testing.assert_array_equal(decode(clear.image, 3), decode(opaque.image, 3))
+    assert clear.metrics.trajectory == opaque.metrics.trajectory
+    assert read(saved(clear, tmp_path)).request.transparent
+    assert clear.image == climbed(engine, transparent=True, **options).image
+
+
 @formats
 def test_the_same_request_gives_the_same_bytes(engine: Engine, image_format: ImageFormat) -> None:
     first = climbed(engine, image_format=image_format)

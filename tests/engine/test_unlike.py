@@ -86,9 +86,7 @@ def test_the_texture_is_that_of_the_last_map_up_to_what_is_climbed(engine: Engin
 
 
 def test_a_model_without_a_map_is_refused(engine: Engine) -> None:
-    with pytest.raises(
-        InvalidRequest, match="expected none: the model has no map of at most 768"
-    ):
+    with pytest.raises(InvalidRequest, match="expected none: the model has no map of at most 768"):
         climbed(engine, model="perceptron", unlike=(encoded(random_pixels(0)),))
 
 

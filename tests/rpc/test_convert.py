@@ -70,6 +70,7 @@ requests = st.builds(
     attempts=int32s,
     unlike=tuples(st.binary(max_size=20)),
     diversity=numbers,
+    transparent=st.booleans(),
     image_size_px=st.none() | int32s,
     start_image=st.binary(max_size=20),
     image_format=formats,

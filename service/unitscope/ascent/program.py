@@ -51,7 +51,8 @@ class ProgramSpec:
     one whose units are ranked. `views`: so many random looks at the image in every step; 0: the
     model sees the image itself, which then has its size. `filters`: "blur" and "noise" of a view.
     `targeted`: the activation is brought to a number, not to the highest. `unlike`: the layer in
-    which the picture keeps away from the texture of others. `stretched`: pictures are
+    which the picture keeps away from the texture of others. `transparent`: it is added up how much
+    each pixel mattered. `stretched`: pictures are
     shown with a standard deviation of 0.1 around mid-grey. `redirect`: dead ReLUs
     let through what wakes them.
     """
@@ -68,20 +69,24 @@ class ProgramSpec:
     constraints: tuple[str, ...] = ()
     targeted: bool = False
     unlike: Layer | None = None
+    transparent: bool = False
     stretched: bool = False
     redirect: bool = False
     rows: int = 1
 
     @property
-    def state_names(self) -> tuple[str, ...]:
-        """Inputs of the step that its outputs ``next_…`` replace; the first are the parameters."""
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Inputs of the step that its outputs ``next_…`` replace, of one row: `parameters`
+        `[1, *shape]` first, the optimizer's `moment_…` of the same shape, and `opacity`
+        `[1, 1, H, W]` if there is one.
+        """
         count = OPTIMIZERS[self.optimizer].state_count
-        return ("parameters", *(f"moment_{index + 1}" for index in range(count)))
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """`[1, *shape]` of a row's parameters and of each of its state tensors."""
-        return (1, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
+        names = ("parameters", *(f"moment_{index + 1}" for index in range(count)))
+        own = (1, *PARAMETERIZATIONS[self.parameterization].shape(self.image))
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, own)
+        if self.transparent:
+            shapes["opacity"] = (1, 1, *self.image.shape[1:])
+        return shapes
 
     @property
     def prior_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -143,15 +148,18 @@ def build_step(spec: ProgramSpec) -> Parts:
         score = op.Concat(score, _likeness(op, spec, spec.unlike, tensors), axis=0)
         seed = op.Concat(seed, op.Neg(worth), axis=0)
     rules = REDIRECTED if spec.redirect else RULES
-    gradient = differentiate(op, output=score, wrt=parameters, cotangent=seed, rules=rules)
+    pull = differentiate(op, output=score, wrt=image, cotangent=seed, rules=rules)
+    gradient = differentiate(op, output=image, wrt=parameters, cotangent=pull, rules=RULES)
     norm = _row_norm(op, gradient)
     optimizer = OPTIMIZERS[spec.optimizer]
+    count = optimizer.state_count + 1
     slope = gradient if optimizer.is_plain else _unit_rms(op, gradient, norm)
-    direction, moments = optimizer.update(op, parameters, slope, state[1:], step)
+    direction, moments = optimizer.update(op, parameters, slope, state[1:count], step)
     moved = op.Add(parameters, op.Mul(_per_row(op, spec, "learning_rate"), direction))
     for name in spec.constraints:
         moved = CONSTRAINTS[name](op, moved, gradient, _per_row(op, spec, f"constraint_{name}"))
-    moved_on = zip((moved, *moments), spec.state_names, strict=True)
+    opacity = [op.Add(before, _strength(op, pull)) for before in state[count:]]
+    moved_on = zip((moved, *moments, *opacity), spec.state_shapes, strict=True)
     return op.graph.to_parts(
         [
             *(row for value, name in moved_on for row in _apart(op, spec, value, f"next_{name}")),
@@ -217,7 +225,8 @@ def build_texture(spec: ProgramSpec, layer: Layer) -> Parts:
 def _begin(spec: ProgramSpec, count: int | None = None) -> tuple[Emitter, list[Value]]:
     """An emitter, and the first `count` of the state's inputs."""
     op = emitter_for(spec.subject.model)
-    return op, [_rows(op, spec, name, spec.row_shape) for name in spec.state_names[:count]]
+    shapes = list(spec.state_shapes.items())[:count]
+    return op, [_rows(op, spec, name, shape) for name, shape in shapes]
 
 
 def _rows(
@@ -338,7 +347,13 @@ def _likeness(op: Emitter, spec: ProgramSpec, layer: Layer, tensors: Tensors) ->
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:
     """An input of one number a row, shaped to multiply the parameters."""
-    return op.Reshape(_rows(op, spec, name, (1,)), [-1, *[1] * (len(spec.row_shape) - 1)])
+    rank = len(spec.state_shapes["parameters"])
+    return op.Reshape(_rows(op, spec, name, (1,)), [-1, *[1] * (rank - 1)])
+
+
+def _strength(op: Emitter, pull: Value) -> Value:
+    """How much each pixel matters: mean |gradient| over its channels `[N, 1, H, W]`."""
+    return op.ReduceMean(op.Abs(pull), [1], keepdims=1)
 
 
 def _row_norm(op: Emitter, gradient: Value) -> Value:

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from unitscope.api import ProgressListener
+from unitscope.engine.picture import on_white
 from unitscope.engine.request import Progress
 from unitscope.errors import InvalidRequest
 
@@ -51,7 +52,7 @@ def save_animation(frames: Sequence[bytes], path: Path) -> None:
 
     An ascent in octaves begins with smaller ones.
     """
-    pictures = [Image.open(io.BytesIO(frame)) for frame in frames]
+    pictures = [on_white(Image.open(io.BytesIO(frame))) for frame in frames]
     size, suffix = pictures[-1].size, path.suffix.lower()
     resized = [picture.resize(size, Image.Resampling.BICUBIC) for picture in pictures]
     first, *others = _in_256_colours(resized) if suffix == ".gif" else resized

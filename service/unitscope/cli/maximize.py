@@ -103,6 +103,9 @@ def maximize(
         str | None,
         typer.Option(help=f'NAME:STRENGTH[:STEPS],… of {known(CONSTRAINTS)}; "" for none.'),
     ] = None,
+    transparent: Annotated[
+        bool, typer.Option("--transparent", help="What mattered little is not seen.")
+    ] = False,
     animation: Annotated[
         Path | None, typer.Option(help="Also write the ascent to this file: .webp or .gif.")
     ] = None,
@@ -126,6 +129,7 @@ def maximize(
         "attempts": attempts,
         "unlike": tuple(given.content("unlike", path) for path in unlike or ()),
         "diversity": diversity,
+        "transparent": transparent,
         "start_image": given.content("start_image", start),
         "image_size_px": image_size,
         "octaves": octaves,

@@ -129,5 +129,6 @@ def _pixels(content: bytes) -> np.ndarray:
     if content.startswith(np.lib.format.MAGIC_PREFIX):
         return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
     with Image.open(io.BytesIO(content)) as image:
-        planes = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+        own = image.mode in ("L", "LA", "RGB", "RGBA")
+        planes = np.asarray(image if own else image.convert("RGBA"))
     return planes[None] if planes.ndim == 2 else np.moveaxis(planes, -1, 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from unitscope.engine.picture import on_white
 from unitscope.engine.record import read
 from unitscope.errors import InvalidRequest
 
@@ -46,7 +47,8 @@ def _cell(path: Path) -> Image.Image:
     if path.suffix.lower() == ".npy":
         raise InvalidRequest("picture", path.name, "a PNG, JPEG or WebP")
     caption = read(path).caption
-    with Image.open(path) as picture:
+    with Image.open(path) as opened:
+        picture = on_white(opened)
         pen = ImageDraw.Draw(picture)
         width = max(picture.width, math.ceil(pen.textlength(caption)) + 2 * _MARGIN_PX)
         cell = Image.new("RGB", (width, picture.height + _CAPTION_PX), "white")

@@ -112,13 +112,13 @@ class Ascent:
         self, program: Program, parameters: np.ndarray, fixed: Mapping[str, np.ndarray]
     ) -> None:
         spec, device = program.spec, _device(program.step.session)
-        shape = spec.row_shape
-        begun = [parameters.reshape(shape)]  # each has memory of its own: it is not copied
-        begun += [np.zeros(shape, np.float32) for _ in spec.state_names[1:]]
+        first, *others = spec.state_shapes.values()
+        begun = [parameters.reshape(first)]  # each has memory of its own: it is not copied
+        begun += [np.zeros(shape, np.float32) for shape in others]
         self.current = [ort.OrtValue.ortvalue_from_numpy(tensor, device) for tensor in begun]
         self.spare = [
-            ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device)
-            for _ in begun
+            ort.OrtValue.ortvalue_from_shape_and_type(list(tensor.shape), np.float32, device)
+            for tensor in begun
         ]
         self.fixed = {
             name: ort.OrtValue.ortvalue_from_numpy(content, device)
@@ -128,6 +128,10 @@ class Ascent:
     def parameters(self) -> Array:
         """Those of the one row as they stand, without their first axis."""
         return np.asarray(self.current[0].numpy()[0], np.float32)
+
+    def opacity(self) -> Array:
+        """How much each pixel mattered so far `[H, W]`; of a program that adds it up."""
+        return np.asarray(self.current[-1].numpy()[0, 0], np.float32)
 
 
 class Executor:
@@ -298,7 +302,7 @@ def _bind(
     ascent: Ascent,
     inputs: Mapping[str, np.ndarray],
 ) -> None:
-    for name, now, then in zip(spec.state_names, ascent.current, ascent.spare, strict=True):
+    for name, now, then in zip(spec.state_shapes, ascent.current, ascent.spare, strict=True):
         binding.bind_ortvalue_input(port(name, row), now)
         binding.bind_ortvalue_output(port(f"next_{name}", row), then)
     for name, value in ascent.fixed.items():

@@ -14,7 +14,7 @@ from unitscope.engine.assessment import assess, natural_activations, softmax
 from unitscope.engine.climb import Climb, Goal
 from unitscope.engine.executor import Ascent, Executor, Judgement, Outcome, Program
 from unitscope.engine.mailbox import Mailbox
-from unitscope.engine.picture import decode, encode, shown_as
+from unitscope.engine.picture import alpha_of, decode, encode, shown_as
 from unitscope.engine.plan import Plan, PlannedTerm
 from unitscope.engine.record import embed, make
 from unitscope.engine.request import (
@@ -176,9 +176,10 @@ class Job:
         record = make(plan, metrics, program.provider)
         if image_format == "npy":
             pixels = executor.render(program, ascent, exact=True)
+        alpha = alpha_of(ascent.opacity()) if plan.request.transparent else None
         return Maximization(
             request_id=plan.request_id,
-            image=encode(pixels, image_format, embed(record, image_format)),
+            image=encode(pixels, image_format, embed(record, image_format), alpha),
             image_format=image_format,
             width_px=plan.image.width_px,
             height_px=plan.image.height_px,

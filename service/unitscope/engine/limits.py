@@ -49,6 +49,8 @@ def check(request: MaximizeRequest, limits: Limits) -> None:
         if getattr(request, field) is not None:
             _one_of(field, getattr(request, field), known)
     _one_of("image_format", request.image_format, get_args(ImageFormat))
+    if request.transparent and request.image_format == "jpeg":
+        raise InvalidRequest("image_format", "jpeg", "png, webp or npy for a transparent picture")
     _within("attempts", request.attempts, 1, MAX_ATTEMPTS)
     _within("seed", request.seed, 0, _MAX_SEED - request.attempts + 1)
     if request.image_size_px is not None:

@@ -158,6 +158,7 @@ def _stages(
                 constraints=tuple(used.name for used in recipe.constraints),
                 targeted=request.target is not None,
                 unlike=_texture_layer(model, terms[0].spec.layer) if request.unlike else None,
+                transparent=request.transparent,
                 stretched=recipe.stretched,
             ),
             count,

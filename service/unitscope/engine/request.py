@@ -77,9 +77,11 @@ class MaximizeRequest(Term):
     None for the model's input size. `start_image`: an encoded image to begin with.
     `natural_images`: encoded images that the unit is compared on, and that colours and a spectrum
     can be computed from. `unlike`: encoded images that the picture keeps away from; `diversity`:
-    how much, as the share of its activation that a picture of the same texture loses. `preset`: the
-    name of a recipe; the fields from `steps` on replace its own unless they are None (see
-    `ascent.presets.Recipe`).
+    how much, as the share of its activation that a picture of the same texture loses.
+    `transparent`: what mattered little is not seen: alpha grows with the size of the gradient,
+    added up over the ascent (Fel et al. 2023), over its last size where there are octaves.
+    `preset`: the name of a recipe; the fields from `steps` on replace its own unless they are None
+    (see `ascent.presets.Recipe`).
     """
 
     model: str = ""
@@ -94,6 +96,7 @@ class MaximizeRequest(Term):
     natural_images: tuple[bytes, ...] = field(default=(), repr=False)
     unlike: tuple[bytes, ...] = field(default=(), repr=False)
     diversity: float = 1.0
+    transparent: bool = False
     image_format: ImageFormat = "png"
     preview_every_steps: int = 0
     request_id: str = ""

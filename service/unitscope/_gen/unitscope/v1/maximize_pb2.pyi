@@ -89,7 +89,7 @@ class Term(_message.Message):
     def __init__(self, layer: _Optional[str] = ..., unit: _Optional[int] = ..., label: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., objective: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class MaximizeOptions(_message.Message):
-    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "colors", "views", "schedule", "penalties", "constraints", "octaves", "natural_images", "spectrum", "patience_steps", "attempts", "unlike", "diversity")
+    __slots__ = ("seed", "image_size_px", "learning_rate", "parameterization", "transforms", "optimizer", "position", "image_format", "preset", "objective", "direction", "reference", "weight", "target", "start_image", "colors", "views", "schedule", "penalties", "constraints", "octaves", "natural_images", "spectrum", "patience_steps", "attempts", "unlike", "diversity", "transparent")
     SEED_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_PX_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class MaximizeOptions(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     UNLIKE_FIELD_NUMBER: _ClassVar[int]
     DIVERSITY_FIELD_NUMBER: _ClassVar[int]
+    TRANSPARENT_FIELD_NUMBER: _ClassVar[int]
     seed: int
     image_size_px: int
     learning_rate: float
@@ -144,7 +145,8 @@ class MaximizeOptions(_message.Message):
     attempts: int
     unlike: _containers.RepeatedScalarFieldContainer[bytes]
     diversity: float
-    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., colors: _Optional[str] = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ..., natural_images: _Optional[_Iterable[bytes]] = ..., spectrum: _Optional[str] = ..., patience_steps: _Optional[int] = ..., attempts: _Optional[int] = ..., unlike: _Optional[_Iterable[bytes]] = ..., diversity: _Optional[float] = ...) -> None: ...
+    transparent: bool
+    def __init__(self, seed: _Optional[int] = ..., image_size_px: _Optional[int] = ..., learning_rate: _Optional[float] = ..., parameterization: _Optional[str] = ..., transforms: _Optional[_Union[Transforms, _Mapping]] = ..., optimizer: _Optional[str] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., image_format: _Optional[_Union[ImageFormat, str]] = ..., preset: _Optional[str] = ..., objective: _Optional[str] = ..., direction: _Optional[_Iterable[float]] = ..., reference: _Optional[bytes] = ..., weight: _Optional[float] = ..., target: _Optional[float] = ..., start_image: _Optional[bytes] = ..., colors: _Optional[str] = ..., views: _Optional[int] = ..., schedule: _Optional[str] = ..., penalties: _Optional[_Union[Regularizers, _Mapping]] = ..., constraints: _Optional[_Union[Regularizers, _Mapping]] = ..., octaves: _Optional[int] = ..., natural_images: _Optional[_Iterable[bytes]] = ..., spectrum: _Optional[str] = ..., patience_steps: _Optional[int] = ..., attempts: _Optional[int] = ..., unlike: _Optional[_Iterable[bytes]] = ..., diversity: _Optional[float] = ..., transparent: bool = ...) -> None: ...
 
 class Transforms(_message.Message):
     __slots__ = ("items",)
