@@ -24,9 +24,9 @@ from unitscope.engine.supervisor import Supervisor
 from unitscope.engine.ticket import Ticket
 from unitscope.errors import (
     Cancelled,
-    ModelRejected,
     ModelUnloaded,
     NotFound,
+    OutOfMemory,
     QueueFull,
     WorkerDied,
 )
@@ -161,7 +161,7 @@ def test_a_memory_bomb_harms_its_own_model_only(tmp_path: Path) -> None:
     service = supervisor(tmp_path, worker_memory_bytes=1 << 30)
     ticket = service.submit(request(steps=ENDLESS))
     events = started(ticket)
-    with pytest.raises(ModelRejected, match="Failed to allocate memory"):
+    with pytest.raises(OutOfMemory, match="Failed to allocate memory"):
         service.submit(request("bomb")).result()
     assert isinstance(next(events), Progress)
     service.close()

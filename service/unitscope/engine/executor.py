@@ -36,7 +36,7 @@ from unitscope.engine.sharing import (
     handed_over,
     quiet_options,
 )
-from unitscope.errors import ModelRejected
+from unitscope.errors import ModelRejected, OutOfMemory
 from unitscope.graph.ir import Parts
 from unitscope.graph.layers import Layer
 from unitscope.graph.original import with_output
@@ -51,6 +51,7 @@ PROVIDER = next(name for name in _PROVIDERS if name in ort.get_available_provide
 ROW_TOLERANCE = 1e-4
 """So much may differ between a row in a batch and alone where other kernels are chosen (CUDA)."""
 _WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
+_NO_MEMORY = "Failed to allocate memory"
 _ORT_ERRORS = (
     errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
     errors.NotImplemented, errors.RuntimeException,
@@ -313,10 +314,12 @@ def _bind(
 
 @contextlib.contextmanager
 def _typed() -> Iterator[None]:
-    """What ONNX Runtime raises, as a refusal of the model."""
+    """What ONNX Runtime raises, as a refusal of the model, unless only memory was short."""
     try:
         yield
     except _ORT_ERRORS as error:
+        if _NO_MEMORY in str(error):
+            raise OutOfMemory(f"ONNX Runtime has too little memory: {error}") from error
         raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
 
 
