@@ -297,8 +297,7 @@ def test_one_of_two_leaves_and_the_other_goes_on(repository: Repository) -> None
             list(others)
         assert both.engine.stats().active == 0
         again = both.submit(request_id=request_id, steps=ENDLESS)
-        assert next(climbing(again)).step < step + 1000
-        assert both.counts.joins == 1
+        assert next(climbing(again)).step > 1 and both.counts.joins == 1
 
 
 def test_who_cancels_after_the_end_hurts_nobody(repository: Repository) -> None:
@@ -421,7 +420,7 @@ def test_nobody_shares_a_run_that_serves_worse(
     repository: Repository, tmp_path: Path, first: Caller, second: Caller, shares: bool
 ) -> None:
     with kept(repository, tmp_path) as both:
-        tickets = [both.submit(steps=4000, caller=caller) for caller in (first, second)]
+        tickets = [both.submit(steps=40_000, caller=caller) for caller in (first, second)]
         assert both.counts.joins == shares
         for ticket in tickets:
             ticket.cancel()

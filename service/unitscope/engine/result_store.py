@@ -1,10 +1,9 @@
 """Results on disk: bounded, shared by servers, and never the reason that a request fails.
 
 It is one SQLite file in WAL mode, pictures included: a picture of 150 kB is written in 0.2 ms and
-read in 0.2 ms, where a file of its own, synced and renamed, takes 8 ms and 0.1 ms (only above some
-10 MB are files faster). A transaction
-is whole or not there, whenever the process ends; what a disk loses or alters afterwards shows in
-the SHA-256 of an entry, and the entry is dropped.
+read in 0.2 ms, where a file of its own, synced and renamed, takes 8 ms and 0.1 ms; only above some
+10 MB files are faster. A transaction is whole or not there, whenever the process ends; what a disk
+loses or alters afterwards shows in the SHA-256 of an entry, and the entry is dropped.
 
 Callers read, each over a connection of its own; one thread writes.
 """
