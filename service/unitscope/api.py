@@ -11,7 +11,7 @@ from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.attributor import Attributor
 from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Event, Maximization, MaximizeRequest, Progress
+from unitscope.engine.request import Caller, Event, Maximization, MaximizeRequest, Progress
 from unitscope.errors import InvalidRequest
 
 ProgressListener = Callable[[Progress], None]
@@ -37,7 +37,7 @@ def maximize(
     name = open_model(repository, model)
     request = MaximizeRequest(unit=unit, model=name, layer=layer, steps=steps, seed=seed, **options)
     with Engine(repository) as engine:
-        return follow(engine.submit(request).events(), on_progress)
+        return follow(engine.submit(request, _caller(on_progress)).events(), on_progress)
 
 
 def maximize_several(
@@ -57,7 +57,7 @@ def maximize_several(
 
         def ask(**given: Any) -> Maximization:
             request = MaximizeRequest(unit=unit, model=name, **given)
-            return follow(engine.submit(request).events(), on_progress)
+            return follow(engine.submit(request, _caller(on_progress)).events(), on_progress)
 
         yield from several(ask, pictures, **options)
 
@@ -97,6 +97,10 @@ def attribute(
     request = AttributeRequest(image=image, unit=unit, model=name, **options)
     with Attributor(repository) as attributor:
         return attributor.submit(request).result()
+
+
+def _caller(on_progress: ProgressListener | None) -> Caller:
+    return Caller(progress_every_steps=1 if on_progress else 0)
 
 
 def open_model(repository: Repository, model: str | os.PathLike[str]) -> str:

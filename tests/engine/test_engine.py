@@ -23,7 +23,14 @@ from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.picture import decode
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress, Term
+from unitscope.engine.request import (
+    Accepted,
+    Caller,
+    Maximization,
+    MaximizeRequest,
+    Progress,
+    Term,
+)
 from unitscope.engine.service import Service
 from unitscope.errors import (
     Cancelled,
@@ -325,3 +332,18 @@ def test_the_observer_is_told_of_every_step(models: Models) -> None:
         engine.submit(request()).result()
     assert len(count.steps) == 20 and len(count.programs) == 1
     assert np.min(count.steps) > 0
+
+
+@pytest.mark.parametrize(("every", "told"), [(0, []), (1, [*range(1, 8)]), (3, [3, 6, 7])])
+def test_progress_is_told_as_often_as_the_caller_wants(
+    every: int, told: list[int], engine: Service
+) -> None:
+    asked = MaximizeRequest(unit=1, model="small", steps=7, preview_every_steps=0)
+    events = engine.submit(asked, Caller(progress_every_steps=every)).aevents()
+
+    async def steps() -> list[int]:
+        return [event.step async for event in events if isinstance(event, Progress)]
+
+    seen = asyncio.run(steps())
+    assert set(seen) <= set(told)
+    assert seen[-1:] == told[-1:]

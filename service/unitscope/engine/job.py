@@ -158,8 +158,9 @@ class Job:
         preview, every = None, request.preview_every_steps
         if every and step % every == 0:
             preview = encode(executor.render(*climb.at), shown_as(request.image_format))
-        steps = each * request.attempts
-        self.mailbox.put(Progress(step, steps, activation, climb.gradient_norm, preview))
+        steps, told = each * request.attempts, self.caller.progress_every_steps
+        if preview is not None or (told and (step % told == 0 or step == steps)):
+            self.mailbox.put(Progress(step, steps, activation, climb.gradient_norm, preview))
 
     def _finish(
         self, executor: Executor, weights: Sequence[np.ndarray], climb: Climb

@@ -93,6 +93,7 @@ class Remembering:
         asked = ""
         if request.request_id:
             asked, caller = request_digest(request), replace(caller, timeout_seconds=None)
+        caller = replace(caller, progress_every_steps=1)  # others may join who want to hear more
         named = replace(request, request_id=request.request_id or str(uuid.uuid4()))
         with self._lock:
             if self._closing:

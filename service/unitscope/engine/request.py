@@ -53,12 +53,14 @@ class Caller:
     """Who asks, and what decides when it is served but not what comes out.
 
     `client`: whose requests share one part of the time. `priority`: one of PRIORITIES.
-    `timeout_seconds`: how long the caller waits; None: for ever.
+    `timeout_seconds`: how long the caller waits; None: for ever. `progress_every_steps`: how often
+    it wants to hear of progress; 0: it only waits for the result.
     """
 
     client: str = ""
     priority: str = "normal"
     timeout_seconds: float | None = None
+    progress_every_steps: int = 1
 
 
 NOBODY = Caller()

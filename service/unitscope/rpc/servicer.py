@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
 
 from unitscope._gen.unitscope.v1 import attribute_pb2, maximize_pb2, model_pb2
 from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServiceServicer
-from unitscope.engine.request import Maximization, MaximizeRequest, Progress
+from unitscope.engine.request import Caller, Maximization, MaximizeRequest, Progress
 from unitscope.engine.service import Service
 from unitscope.engine.ticket import Ticket
 from unitscope.rpc import convert, convert_attribute, convert_model
@@ -33,7 +34,8 @@ class Servicer(UnitscopeServiceServicer):
         self, request: maximize_pb2.MaximizeRequest, context: Context
     ) -> maximize_pb2.MaximizeResponse:
         """The finished picture."""
-        async with self._submitted(convert.from_request(request), context) as ticket:
+        caller = replace(caller_of(context), progress_every_steps=0)
+        async with self._submitted(convert.from_request(request), caller) as ticket:
             async for event in ticket.aevents():
                 if isinstance(event, Maximization):
                     return convert.to_maximization(event)
@@ -45,7 +47,8 @@ class Servicer(UnitscopeServiceServicer):
         """Accepted, progress at the caller's cadence, the finished picture."""
         asked, every = convert.from_stream_request(request)
         next_step = every
-        async with self._submitted(asked, context) as ticket:
+        caller = replace(caller_of(context), progress_every_steps=every)
+        async with self._submitted(asked, caller) as ticket:
             async for event in ticket.aevents():
                 if isinstance(event, Progress):
                     if event.preview is None and event.step < min(next_step, event.steps):
@@ -120,11 +123,9 @@ class Servicer(UnitscopeServiceServicer):
         return model_pb2.UnloadModelResponse()
 
     @asynccontextmanager
-    async def _submitted(self, request: MaximizeRequest, context: Context) -> AsyncIterator[Ticket]:
+    async def _submitted(self, request: MaximizeRequest, caller: Caller) -> AsyncIterator[Ticket]:
         """A ticket that is cancelled when its RPC ends, for whatever reason."""
-        submitting = asyncio.create_task(
-            asyncio.to_thread(self._service.submit, request, caller_of(context))
-        )
+        submitting = asyncio.create_task(asyncio.to_thread(self._service.submit, request, caller))
         try:
             ticket = await asyncio.shield(submitting)
         except asyncio.CancelledError:
