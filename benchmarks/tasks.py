@@ -12,10 +12,11 @@ from benchmarks.timing import Task
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.objectives import one_hot
 from unitscope.ascent.probe import build_probe
-from unitscope.engine.executor import Ascent, Executor, FileSession, Session
+from unitscope.engine.executor import Ascent, Executor
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.plan import resolve
 from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.session import FileSession, Session
 from unitscope.graph.layers import Layer
 
 Array = np.ndarray[Any, Any]

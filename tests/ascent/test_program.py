@@ -28,7 +28,7 @@ from unitscope.ascent.program import (
 from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
 from unitscope.ascent.subject import port, subject_of
 from unitscope.ascent.transforms import Transform
-from unitscope.engine.executor import open_session
+from unitscope.engine.session import open_session
 from unitscope.graph.card import infer_card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph, Parts

@@ -21,10 +21,10 @@ from unitscope.ascent.probe import Probe, build_probe
 from unitscope.ascent.subject import Subject
 from unitscope.engine.attribute import attribute
 from unitscope.engine.attribution import AttributeRequest, Attribution
-from unitscope.engine.executor import FileSession
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import load_model
 from unitscope.engine.repository import Repository
+from unitscope.engine.session import FileSession
 from unitscope.errors import (
     Cancelled,
     DeadGradient,

@@ -13,10 +13,11 @@ import onnxruntime as ort
 import pytest
 
 from unitscope.ascent.program import ProgramSpec, build_step
-from unitscope.engine.executor import Executor, Program, open_session
+from unitscope.engine.executor import Executor, Program
 from unitscope.engine.plan import resolve
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.session import open_session
 from unitscope.engine.sharing import SHARED_BYTES, Footprint, Weights, check_room
 from unitscope.errors import OutOfMemory
 

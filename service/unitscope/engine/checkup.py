@@ -16,10 +16,10 @@ import numpy as np
 
 from unitscope.ascent.probe import Probe, build_probe
 from unitscope.ascent.subject import Subject
-from unitscope.engine.executor import FileSession, Session
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import load_model
 from unitscope.engine.preprocessing_check import PreprocessingCheck, check_preprocessing
+from unitscope.engine.session import FileSession, Session
 from unitscope.errors import ModelRejected
 
 ATTEMPTS = 6

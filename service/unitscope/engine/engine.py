@@ -77,8 +77,9 @@ class Engine:
         self._closing = False
         self._changed = threading.Condition()
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="unitscope-build")
+        self._prover = ThreadPoolExecutor(1, thread_name_prefix="unitscope-prove")
         self._batches = Batches(
-            self._executor, self._builder, build=self._programs.get, find=self._programs.find
+            self._executor, self._prover, build=self._programs.get, find=self._programs.find
         )
         self._climber = Climber(self._executor, self._batches, self._observer)
         self._thread = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
@@ -151,6 +152,7 @@ class Engine:
             self._leave(job, ShuttingDown("the server shut down before the request was finished"))
         self._thread.join()
         self._builder.shutdown()
+        self._prover.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
         while True:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime as ort
-from onnx import helper
-from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.program import (
@@ -23,9 +19,10 @@ from unitscope.ascent.program import (
     build_step,
     build_texture,
 )
-from unitscope.ascent.subject import Subject, held_inputs, port
+from unitscope.ascent.subject import port
 from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels
+from unitscope.engine.session import open_session, typed
 from unitscope.engine.sharing import (
     CPU,
     Compiled,
@@ -33,13 +30,10 @@ from unitscope.engine.sharing import (
     Weights,
     compile_shared,
     footprint,
-    handed_over,
     quiet_options,
 )
-from unitscope.errors import ModelRejected, OutOfMemory
 from unitscope.graph.ir import Parts
 from unitscope.graph.layers import Layer
-from unitscope.graph.original import with_output
 
 RUNTIME_VERSION: str = ort.__version__
 
@@ -50,12 +44,6 @@ PROVIDER = next(name for name in _PROVIDERS if name in ort.get_available_provide
 """What computes programs here, unless it refuses and the processor does it."""
 ROW_TOLERANCE = 1e-4
 """So much may differ between a row in a batch and alone where other kernels are chosen (CUDA)."""
-_WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
-_NO_MEMORY = "Failed to allocate memory"
-_ORT_ERRORS = (
-    errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
-    errors.NotImplemented, errors.RuntimeException,
-)  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -181,7 +169,7 @@ class Executor:
             _bind(binding, program.spec, row, ascent, given)
         for name in _MEASURES:
             binding.bind_output(port(name), "cpu")
-        with _typed():
+        with typed():
             program.step.session.run_with_iobinding(binding)
         for ascent in ascents:
             ascent.current, ascent.spare = ascent.spare, ascent.current
@@ -205,7 +193,7 @@ class Executor:
         ]
         fed = {_of_row(name, row): drawn[row][name] for row in rows for name in drawn[row]}
         names = [output.name for output in together.step.session.get_outputs()]
-        with _typed():
+        with typed():
             found = dict(zip(names, together.step.session.run(None, fed), strict=True))
             for row in rows:
                 expected = alone.step.session.run(None, drawn[row])
@@ -218,7 +206,7 @@ class Executor:
 
     def render(self, program: Program, ascent: Ascent, *, exact: bool = False) -> np.ndarray:
         """The picture `[C, H, W]` as it stands; `exact`: float32 in 0..1, before it is rounded."""
-        with _typed():
+        with typed():
             (picture,) = program.render.session.run_with_ort_values(
                 [port("image" if exact else "picture")],
                 {port("parameters"): ascent.current[0]}
@@ -232,7 +220,7 @@ class Executor:
             port(f"weights_{index}"): np.asarray(row, np.float32)[None]
             for index, row in enumerate(weights)
         }
-        with _typed():
+        with typed():
             activation, scores, logits = program.judge.session.run(
                 [port("activation"), port("scores"), port("logits")],
                 rows | {port("picture"): pixels[None]},
@@ -250,14 +238,14 @@ class Executor:
     def reference(self, spec: ProgramSpec, term: TermSpec, pixels: Pixels) -> np.ndarray:
         """The weights `[K]` that an image `[C, H, W]`, of the model's size, gives to `term`."""
         session = self._session(build_reference(spec, term))
-        with _typed():
+        with typed():
             (weights,) = session.run(None, {port("picture"): pixels[None]})
         return np.asarray(weights[0])
 
     def textures(self, spec: ProgramSpec, layer: Layer, pictures: Sequence[Pixels]) -> np.ndarray:
         """The textures `[pictures, units²]` of images `[C, H, W]` of the model's size."""
         session = self._session(build_texture(spec, layer))
-        with _typed():
+        with typed():
             found = [session.run(None, {port("picture"): one[None]})[0] for one in pictures]
         return np.concatenate(found)
 
@@ -277,7 +265,7 @@ class Executor:
 
     def _compile(self, parts: Parts, *, packed: bool = True) -> Compiled:
         if self._providers[0] == CPU:
-            with _typed():
+            with typed():
                 return compile_shared(parts, self._weights, threads=self._threads, packed=packed)
         taken = footprint(parts)
         return Compiled(self._session(parts), (), taken.total - taken.peak, taken.peak)
@@ -310,74 +298,6 @@ def _bind(
         binding.bind_ortvalue_input(port(name, row), value)
     for name, content in inputs.items():
         binding.bind_cpu_input(port(name, row), content)
-
-
-@contextlib.contextmanager
-def _typed() -> Iterator[None]:
-    """What ONNX Runtime raises, as a refusal of the model, unless only memory was short."""
-    try:
-        yield
-    except _ORT_ERRORS as error:
-        if _NO_MEMORY in str(error):
-            raise OutOfMemory(f"ONNX Runtime has too little memory: {error}") from error
-        raise ModelRejected(f"ONNX Runtime cannot run it: {error}") from error
-
-
-def open_session(
-    parts: Parts, options: ort.SessionOptions, providers: Sequence[str]
-) -> ort.InferenceSession:
-    """A session of a model whose large weights are handed over in memory.
-
-    Raises ModelRejected where ONNX Runtime has no kernel or finds the graph invalid.
-    """
-    with handed_over(parts.weights, options), _typed():
-        return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
-
-
-class Session:
-    """A graph to be run now and then, on the processor."""
-
-    def __init__(self, parts: Parts, *, weights_beside: Path | None = None) -> None:
-        """`weights_beside`: the directory of weights that the model itself keeps in files."""
-        options = quiet_options()
-        if weights_beside is not None:
-            options.add_session_config_entry(_WEIGHTS_DIRECTORY, str(weights_beside))
-        self._session = open_session(parts, options, _PROVIDERS[-1:])
-        self.inputs = tuple(declared.name for declared in self._session.get_inputs())
-
-    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """All outputs for `inputs` in the graph's order; raises ModelRejected where that fails."""
-        with _typed():
-            results = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
-        return [np.asarray(result) for result in results]
-
-
-class FileSession:
-    """A model's own file, asked for one of its tensors."""
-
-    def __init__(self, path: Path, subject: Subject, tensor: str) -> None:
-        model = with_output(path, tensor)
-        self._types = {
-            value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-            for value in model.graph.input
-        }
-        self._subject = subject
-        self._session = Session(Parts(model, {}), weights_beside=path.parent)
-
-    def run(self, fed: np.ndarray) -> np.ndarray:
-        """The tensor for pictures as the model takes them; pixels in whole numbers are rounded.
-
-        A file that was exported for a larger batch gets them several times.
-        """
-        subject = self._subject
-        rows = max(len(fed), subject.batch)
-        image = np.resize(fed, (rows, *fed.shape[1:]))
-        whole = np.issubdtype(self._types[subject.image], np.integer)
-        inputs = held_inputs(subject, rows) | {subject.image: np.rint(image) if whole else image}
-        (tensor,) = self._session.run(
-            *(inputs[name].astype(self._types[name]) for name in self._session.inputs)
-        )
-        return tensor
 
 
 def _device(session: ort.InferenceSession) -> str:

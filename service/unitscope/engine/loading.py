@@ -21,11 +21,11 @@ from unitscope.ascent.subject import (
 )
 from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import refusals
-from unitscope.engine.executor import Session
 from unitscope.engine.layout import ModelFiles, files_at
 from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.plain import to_plain
 from unitscope.engine.request import Preprocessing
+from unitscope.engine.session import Session
 from unitscope.engine.triton_config import InputConfig
 from unitscope.errors import ModelRejected
 from unitscope.graph.card import Card, infer_card, load_card

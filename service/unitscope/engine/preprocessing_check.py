@@ -10,9 +10,9 @@ import numpy as np
 
 from unitscope.ascent.preprocessing import emit_preprocessing
 from unitscope.ascent.subject import Subject, build_forward, fit
-from unitscope.engine.executor import FileSession, Session
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.photographs import Photograph, read_photographs
+from unitscope.engine.session import FileSession, Session
 from unitscope.graph.card import Card
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph

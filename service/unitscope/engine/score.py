@@ -12,8 +12,8 @@ from unitscope.ascent.attribution import score_weights
 from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.probe import build_probe
 from unitscope.ascent.subject import Subject, build_forward
-from unitscope.engine.executor import Session
 from unitscope.engine.loaded import LoadedModel
+from unitscope.engine.session import Session
 from unitscope.errors import ModelRejected
 from unitscope.graph.layers import Layer
 
