@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from unitscope.ascent.fourier import emit_phases, half_shape, natural_magnitudes
+from unitscope.ascent.fourier import Law, emit_phases, half_shape
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph
 
@@ -38,7 +38,7 @@ def test_natural_waves_are_as_strong_across_as_along(size: tuple[int, int]) -> N
     height, width = size
     noise = np.random.default_rng(0).standard_normal((64, height, width))
     phases = np.angle(np.fft.rfft2(noise))
-    plane = drawn(phases, natural_magnitudes(64, height, width), size)
+    plane = drawn(phases, Law(1.0, 0.0).magnitudes(64, height, width), size)
     power = np.mean(np.abs(np.fft.fft2(plane)) ** 2, axis=0)
     along, across = power[1 : height // 2, 0].sum(), power[0, 1 : height // 2].sum()
     assert along == pytest.approx(across, rel=0.1)

@@ -8,7 +8,7 @@ import pytest
 from tests.ascent.test_parameterizations import draw_image
 from unitscope.ascent.fourier import half_shape
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec, decorrelated_plane
-from unitscope.ascent.prior import Prior, colors_of, magnitudes_of, prior_of
+from unitscope.ascent.prior import colors_of, magnitudes_of, prior_of
 from unitscope.errors import InvalidRequest
 
 SPEC = ImageSpec(3, 24, 32)
@@ -113,17 +113,28 @@ def test_a_smaller_picture_has_the_same_waves(size: tuple[int, int]) -> None:
     assert found.shape == (3, *half_shape(*size))
     drawn = np.fft.irfft2(found * np.prod(size) / 2, s=size)
     assert np.sqrt(np.mean(drawn**2)) == pytest.approx(1, rel=1e-4)
-    assert prior.magnitudes is not None
+    assert isinstance(prior.spectrum, np.ndarray)
     high = (size[0] - 1) // 2
     for rows_kept in (slice(1, high), slice(-high, -1)):
-        part, whole = found[:, rows_kept, 1:5], prior.magnitudes[:, rows_kept, 1:5]
+        part, whole = found[:, rows_kept, 1:5], prior.spectrum[:, rows_kept, 1:5]
         np.testing.assert_allclose(part / part.sum(), whole / whole.sum(), rtol=1e-4)
 
 
 def test_natural_magnitudes_are_one_over_f() -> None:
-    (found,) = Prior(np.eye(3, dtype=np.float32)).rows("maco", ImageSpec(3, 16, 16))["magnitudes"]
+    (found,) = prior_of(3, colors="none", spectrum="natural").rows("maco", ImageSpec(3, 16, 16))[
+        "magnitudes"
+    ]
     assert found[0, 0, 0] == 0 and found[0, 0, 1] / found[0, 0, 4] == pytest.approx(4)
     np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_imagenet_has_less_that_is_fine_and_more_that_is_upright() -> None:
+    prior = prior_of(3, colors="imagenet", spectrum="imagenet")
+    (found,) = prior.rows("maco", ImageSpec(3, 32, 64))["magnitudes"]
+    assert found[0, 0, 1] / found[0, 0, 4] == pytest.approx(4**1.35)
+    assert found[1, 8, 0] == pytest.approx(found[1, 0, 16])
+    along, between = found[0, 0, 20], found[0, 6, 16]  # both at 20/64 cycles per pixel
+    assert along / between == pytest.approx(np.exp(0.13 * (1 - np.cos(4 * np.arctan(12 / 16)))))
 
 
 def test_only_maco_is_fed_a_spectrum() -> None:

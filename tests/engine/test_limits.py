@@ -33,7 +33,7 @@ from unitscope.errors import InvalidRequest
         ("schedule", "stairs", "constant, linear, cosine"),
         ("colors", "lab", "one of imagenet, none, images"),
         ("colors", "images", "natural_images to compute it from"),
-        ("spectrum", "pink", "one of natural, images"),
+        ("spectrum", "pink", "one of natural, imagenet, images"),
         ("spectrum", "images", "natural, except with the parameterization maco"),
         ("natural_images", (b"",) * 65, "at most 64"),
         ("unlike", (b"",) * 17, "at most 16"),
@@ -125,4 +125,4 @@ def test_another_optimizer_brings_its_learning_rate() -> None:
     assert MaximizeRequest(unit=0, optimizer="momentum").recipe().learning_rate == 0.01
     asked = MaximizeRequest(unit=0, optimizer="momentum", learning_rate=0.3)
     assert asked.recipe().learning_rate == 0.3
-    assert MaximizeRequest(unit=0, preset="maco").recipe().learning_rate == 1.0
+    assert MaximizeRequest(unit=0, preset="maco").recipe().learning_rate == 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,23 @@ def emit_phases(op: Emitter, phases: Value, magnitudes: Value, height: int, widt
     return op.Sub(op.MatMul(across, cos_w), op.MatMul(beside, sin_w))
 
 
-def natural_magnitudes(channels: int, height: int, width: int) -> Array:
-    """1/f `[channels, *half_shape]`, as of natural images on average (Fel et al. 2023).
+@dataclass(frozen=True, slots=True)
+class Law:
+    """How magnitudes fall with the frequency f at the angle θ: f^−exponent · e^{upright · cos 4θ}.
 
-    Nothing at 0: the picture is mid-grey on average.
+    `upright`: how much more there is along the axes than between them.
     """
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-    frequency[0, 0] = np.inf
-    return unit_deviation(np.broadcast_to(1 / frequency, (channels, *frequency.shape)), width)
+
+    exponent: float
+    upright: float
+
+    def magnitudes(self, channels: int, height: int, width: int) -> Array:
+        """`[channels, *half_shape]`; nothing at 0: the picture is mid-grey on average."""
+        y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
+        frequency = np.hypot(y, x)
+        frequency[0, 0] = np.inf
+        plane = np.exp(self.upright * np.cos(4 * np.arctan2(y, x))) * frequency**-self.exponent
+        return unit_deviation(np.broadcast_to(plane, (channels, *plane.shape)), width)
 
 
 def unit_deviation(magnitudes: np.ndarray, width: int) -> Array:

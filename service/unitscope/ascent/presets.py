@@ -55,11 +55,11 @@ class Recipe:
     """How to climb.
 
     `colors`: they are mixed from decorrelated ones, as they are in "imagenet" or in the request's
-    "images", or from "none". `spectrum`: of maco, that of "natural" images or of the request's
-    "images". `views`: random looks in every step; the gradient is their mean. `octaves`: the
-    picture is climbed at so many sizes, the smallest first, each `octave_scale` times the one
-    before. `stretched`: the finished picture is shown with a standard deviation of 0.1 around
-    mid-grey.
+    "images", or from "none". `spectrum`: of maco, "natural" (1/f), "imagenet" (that of its images,
+    steeper) or of the request's "images". `views`: random looks in every step; the gradient is
+    their mean. `octaves`: the picture is climbed at so many sizes, the smallest first, each
+    `octave_scale` times the one before. `stretched`: the finished picture is shown with a standard
+    deviation of 0.1 around mid-grey.
     """
 
     steps: int
@@ -158,7 +158,7 @@ PRESETS.add(  # "How convolutional neural networks see the world", 2016
         start=Start(0.0, 20 / 255, "uniform"),
         optimizer="gradient_ascent",
         learning_rate=1 / 255,
-        stretched=True,
+        stretched=True,  # as both sources show their pictures
     ),
 )
 PRESETS.add("cnn-visual-tensorflow", replace(PRESETS["keras-blog"], steps=40))
@@ -184,6 +184,6 @@ PRESETS.add(  # Fel et al. 2023
         transforms=(Transform("crop", 0.05, 0.5), _still("noise", 0.08)),
         views=32,
         optimizer="nadam",
-        learning_rate=1.0,
+        learning_rate=0.1,  # theirs is 1 of phases divided by their deviation, which grows
     ),
 )
