@@ -28,6 +28,11 @@ HEAD = """# Gallery
 SqueezeNet 1.1, the embedded model, on two cores. `make gallery` draws these and writes this page;
 each picture is one call, and the words under it are its options.
 
+`keras-blog` and `cnn-visual-tensorflow` are faint because their sources are: 20 and 40 steps that
+move pixels by 1 of 255 each, every picture shown with a standard deviation of 0.1 around mid-grey.
+`maco` looks four times a step here instead of 32 times, and its spectrum is 1/f; the one it was
+published with is `spectrum=imagenet`, which is steeper.
+
 """
 PRESET_UNITS: tuple[tuple[str, int | str], ...] = (
     ("", "zebra"),
@@ -51,12 +56,12 @@ class Exhibit:
 def exhibits() -> Iterator[Exhibit]:
     """Presets first, then objectives, then ways to write a picture."""
     for preset in PRESETS:
-        views = {"views": 4} if PRESETS[preset].views > 4 else {}
+        fewer = {"views": 4, "steps": 128} if PRESETS[preset].views > 4 else {}
         for layer, unit in PRESET_UNITS:
             says = f"`preset={preset}`, {layer or 'logit'} {unit}" + (
-                ", `views=4`" if views else ""
+                ", `views=4`" if fewer else ""
             )
-            options = {"preset": preset, "layer": layer, "unit": unit} | views
+            options = {"preset": preset, "layer": layer, "unit": unit} | fewer
             yield Exhibit(f"{preset}_{layer or 'logit'}_{unit}", says, options)
     deep = {"layer": "fire5_concat", "objective": "layer", "preset": "inceptionism", "steps": 80}
     yield Exhibit("deep_dream", "`objective=layer`, from the zebra", deep, "unitscope_logit_zebra")
@@ -79,13 +84,16 @@ def exhibits() -> Iterator[Exhibit]:
         options = {"unit": "zebra", "parameterization": name}
         yield Exhibit(f"parameterization_{name}", f"`parameterization={name}`, zebra", options)
     yield Exhibit("octaves", "`octaves=3`, zebra", {"unit": "zebra", "octaves": 3})
-    options = {"preset": "maco", "unit": "zebra", "views": 4, "transparent": True}
+    options = {"preset": "maco", "unit": "zebra", "views": 4, "steps": 128, "transparent": True}
     says = "`preset=maco`, `transparent`, `views=4`, zebra"
     yield Exhibit("transparent", says, options | {"image_format": "webp"})
+    says = "`preset=maco`, `spectrum=imagenet`, `views=4`, castle"
+    options = {"preset": "maco", "unit": "castle", "views": 4, "steps": 128}
+    yield Exhibit("spectrum_imagenet", says, options | {"spectrum": "imagenet"})
     castles = ["unitscope_logit_castle"]
     for seed in (1, 2):
         says = f"castle, `unlike` the {seed} before it, `seed={seed}`"
-        options = {"unit": "castle", "seed": seed}
+        options = {"unit": "castle", "seed": seed, "steps": 128}
         yield Exhibit(f"unlike_{seed}", says, options, unlike=tuple(castles))
         castles.append(f"unlike_{seed}")
 
