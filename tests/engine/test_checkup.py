@@ -69,7 +69,7 @@ def test_another_function_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for tensor in other.graph.initializer:
         doubled = 2 * numpy_helper.to_array(tensor)
         tensor.CopyFrom(numpy_helper.from_array(doubled, tensor.name))
-    monkeypatch.setattr("unitscope.engine.executor.with_output", lambda *_: other)
+    monkeypatch.setattr("unitscope.engine.session.with_output", lambda *_: other)
     assert check_model(path).verdict == "forward differs"
 
 
