@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
-.PHONY: demo test test-torch coverage-models gallery operators lint setup generate bench build image-check lock clean
+.PHONY: demo test test-torch coverage-models gallery operators lint setup generate bench bench-online build image-check lock clean
 
 demo: $(VENV)/.runtime ## start the server, ask it for four pictures, leave them in ./demo/
 	$(BIN)/python scripts/demo.py
@@ -46,6 +46,9 @@ bench: ## how long a step takes, ten models, beside PyTorch (downloads about 6 G
 	sh scripts/make_venv.sh $(VENV)/bench
 	$(VENV)/bench/bin/python -m pip install --quiet -e '.[cpu]' torch==2.14.1 torchvision==0.29.1 timm onnxscript
 	$(VENV)/bench/bin/python -m benchmarks.offline $$($(VENV)/bench/bin/python -c 'from benchmarks import zoo; print(*zoo.MODELS)') --batch 1 8
+
+bench-online: $(VENV)/.runtime ## the service under load, beside the engine alone (takes minutes)
+	$(BIN)/python -m benchmarks.online --soak 10000
 
 build: $(VENV)/.dev ## build the wheel and try it in an environment of its own
 	$(BIN)/python scripts/check_wheel.py
