@@ -51,24 +51,15 @@ def check(request: MaximizeRequest, limits: Limits) -> None:
     _one_of("image_format", request.image_format, get_args(ImageFormat))
     if request.transparent and request.image_format == "jpeg":
         raise InvalidRequest("image_format", "jpeg", "png, webp or npy for a transparent picture")
-    _within("attempts", request.attempts, 1, MAX_ATTEMPTS)
-    _within("seed", request.seed, 0, _MAX_SEED - request.attempts + 1)
     if request.image_size_px is not None:
         _within("image_size_px", request.image_size_px, MIN_IMAGE_SIZE_PX, limits.max_image_size_px)
     _within("preview_every_steps", request.preview_every_steps, 0, limits.max_steps)
     if request.target is not None:
         _finite("target", request.target)
-    if not (math.isfinite(request.diversity) and request.diversity >= 0):
-        raise InvalidRequest("diversity", request.diversity, "a finite number of 0 or more")
-    if len(request.unlike) > MAX_UNLIKE:
-        raise InvalidRequest("unlike", f"{len(request.unlike)} images", f"at most {MAX_UNLIKE}")
-    if request.patience_steps is not None:
-        _within("patience_steps", request.patience_steps, 1, limits.max_steps)
+    _check_unlike(request)
     recipe = request.recipe()
     _check_recipe(recipe, limits)
-    if request.attempts * recipe.steps > limits.max_steps:
-        expected = f"at most {limits.max_steps} steps in all, not {recipe.steps} each"
-        raise InvalidRequest("attempts", request.attempts, expected)
+    _check_attempts(request, recipe, limits)
     _check_natural_images(request, recipe)
     if len(request.terms) >= MAX_TERMS:
         raise InvalidRequest("terms", f"{len(request.terms)} terms", f"at most {MAX_TERMS - 1}")
@@ -102,6 +93,24 @@ def _check_recipe(recipe: Recipe, limits: Limits) -> None:
             ", ".join(used.name for used in recipe.constraints),
             "none, except with the parameterization pixel and colors none",
         )
+
+
+def _check_attempts(request: MaximizeRequest, recipe: Recipe, limits: Limits) -> None:
+    """That every attempt has a seed, and all together no more steps than may be."""
+    _within("attempts", request.attempts, 1, MAX_ATTEMPTS)
+    _within("seed", request.seed, 0, _MAX_SEED - request.attempts + 1)
+    if request.patience_steps is not None:
+        _within("patience_steps", request.patience_steps, 1, limits.max_steps)
+    if request.attempts * recipe.steps > limits.max_steps:
+        expected = f"at most {limits.max_steps} steps in all, not {recipe.steps} each"
+        raise InvalidRequest("attempts", request.attempts, expected)
+
+
+def _check_unlike(request: MaximizeRequest) -> None:
+    if len(request.unlike) > MAX_UNLIKE:
+        raise InvalidRequest("unlike", f"{len(request.unlike)} images", f"at most {MAX_UNLIKE}")
+    if not (math.isfinite(request.diversity) and request.diversity >= 0):
+        raise InvalidRequest("diversity", request.diversity, "a finite number of 0 or more")
 
 
 def _check_natural_images(request: MaximizeRequest, recipe: Recipe) -> None:

@@ -7,9 +7,11 @@ from typing import Literal
 
 from unitscope.ascent.subject import Subject
 from unitscope.engine.request import Preprocessing
-from unitscope.errors import ModelRejected, NotFound
+from unitscope.errors import InvalidRequest, ModelRejected, NotFound
 from unitscope.graph.layers import Layer, find_layer
 
+MAX_TEXTURE_UNITS = 768
+"""Of the layer in which pictures are told apart: a texture has the square of it."""
 ModelState = Literal["not_loaded", "ready", "unavailable"]
 
 
@@ -85,6 +87,17 @@ class LoadedModel:
         if layer.refusal:
             raise ModelRejected(f"layer {layer.name!r} cannot be climbed: {layer.refusal}")
         return layer
+
+    def texture_layer(self, climbed: Layer) -> Layer:
+        """Where pictures are told apart: the last layer up to `climbed` with a map of not too many
+        units. Raises InvalidRequest where there is none.
+        """
+        upto = self.layers[: self.layers.index(climbed) + 1]
+        for layer in reversed(upto):
+            if not layer.refusal and layer.is_map and layer.unit_count <= MAX_TEXTURE_UNITS:
+                return layer
+        expected = f"none: the model has no map of at most {MAX_TEXTURE_UNITS} units"
+        raise InvalidRequest("unlike", "images", expected)
 
     def find_unit(self, layer: Layer, unit: int | str) -> int:
         """The index of `unit`, given by index or, in the logits, by label; raises NotFound."""

@@ -23,8 +23,6 @@ from unitscope.errors import InvalidRequest
 from unitscope.graph.card import Card
 from unitscope.graph.layers import Layer
 
-MAX_TEXTURE_UNITS = 768
-"""Of the layer in which pictures are told apart: a texture has the square of it."""
 MAX_SIDE_PX = 8192
 """Of the longer side, which a request does not state: Fourier's basis takes its square."""
 
@@ -157,7 +155,7 @@ def _stages(
                 penalties=tuple(used.name for used in recipe.penalties),
                 constraints=tuple(used.name for used in recipe.constraints),
                 targeted=request.target is not None,
-                unlike=_texture_layer(model, terms[0].spec.layer) if request.unlike else None,
+                unlike=model.texture_layer(terms[0].spec.layer) if request.unlike else None,
                 transparent=request.transparent,
                 stretched=recipe.stretched,
             ),
@@ -166,23 +164,6 @@ def _stages(
         for size, count in zip(sizes, counts, strict=True)
         if count
     )
-
-
-def _texture_layer(model: LoadedModel, climbed: Layer) -> Layer:
-    """The last layer up to the one that is climbed with a map of not too many units."""
-    upto = model.layers[: model.layers.index(climbed) + 1]
-    maps = (layer for layer in reversed(upto) if not layer.refusal and _has_texture(layer))
-    found = next(maps, None)
-    if found is None:
-        expected = f"none: the model has no map of at most {MAX_TEXTURE_UNITS} units"
-        raise InvalidRequest("unlike", "images", expected)
-    return found
-
-
-def _has_texture(layer: Layer) -> bool:
-    places = [dim for axis, dim in enumerate(layer.shape) if axis != layer.unit_axis]
-    known = [dim for dim in places if isinstance(dim, int)]
-    return 0 < layer.unit_count <= MAX_TEXTURE_UNITS and int(np.prod(known)) > 1
 
 
 def _octave(image: ImageSpec, scale: float) -> ImageSpec:

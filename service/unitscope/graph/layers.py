@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ class Layer:
         """Number of units; 0 where the model leaves it open."""
         count = self.shape[self.unit_axis]
         return count if isinstance(count, int) else 0
+
+    @property
+    def is_map(self) -> bool:
+        """Whether its units have more than one place each, and all sizes are known."""
+        sizes = [dim for dim in self.shape if isinstance(dim, int)]
+        return len(sizes) == len(self.shape) and math.prod(sizes) > self.unit_count
 
 
 def catalogue(
