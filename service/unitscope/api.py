@@ -67,10 +67,11 @@ def several(
     pictures: int,
     *,
     seed: int = 0,
+    attempts: int = 1,
     unlike: tuple[bytes, ...] = (),
     **options: Any,
 ) -> Iterator[Maximization]:
-    """What `maximize` gives for so many seeds, each time `unlike` what it gave before.
+    """What `maximize` gives from seeds that it had not yet, each time `unlike` what it gave before.
 
     Raises InvalidRequest for several arrays or transparent pictures: only what can be shown to the
     model can be kept away from.
@@ -78,7 +79,8 @@ def several(
     if pictures > 1 and (options.get("image_format") == "npy" or options.get("transparent")):
         raise InvalidRequest("pictures", pictures, "1 for an array or a transparent picture")
     for index in range(pictures):
-        result = maximize(seed=seed + index, unlike=unlike, **options)
+        first = seed + index * attempts
+        result = maximize(seed=first, attempts=attempts, unlike=unlike, **options)
         yield result
         unlike = (*unlike, result.image)
 

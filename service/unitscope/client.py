@@ -204,6 +204,7 @@ class AsyncClient:
         *,
         pictures: int,
         seed: int = 0,
+        attempts: int = 1,
         unlike: tuple[bytes, ...] = (),
         **options: Any,
     ) -> AsyncGenerator[Maximization, None]:
@@ -211,7 +212,8 @@ class AsyncClient:
         those before it. `options` are those of `maximize`.
         """
         for index in range(pictures):
-            result = await self.maximize(unit, seed=seed + index, unlike=unlike, **options)
+            options |= {"seed": seed + index * attempts, "attempts": attempts, "unlike": unlike}
+            result = await self.maximize(unit, **options)
             yield result
             unlike = (*unlike, result.image)
 

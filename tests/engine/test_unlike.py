@@ -77,6 +77,12 @@ def test_the_record_holds_the_pictures_as_they_were_used(engine: Engine) -> None
     assert (again.image, again.record) == (last.image, last.record)
 
 
+def test_no_seed_is_tried_twice(engine: Engine) -> None:
+    made = several(lambda **given: climbed(engine, steps=2, **given), 2, seed=4, attempts=3)
+    seeds = [[attempt.seed for attempt in result.metrics.attempts] for result in made]
+    assert seeds == [[4, 5, 6], [7, 8, 9]]
+
+
 def test_the_texture_is_that_of_the_last_map_up_to_what_is_climbed(engine: Engine) -> None:
     model = engine.models.get("small")
     for layer, expected in (("", "relu_out"), ("conv_out", "conv_out"), ("pooled", "relu_out")):
