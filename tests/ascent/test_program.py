@@ -11,21 +11,16 @@ import pytest
 
 from tests.graph.test_lower import lowered
 from tests.models import SIZE, small_classifier
+from unitscope.ascent.finished import build_judge, build_reference, build_render
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.objectives import OBJECTIVES, one_hot, unit_scores
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, ImageSpec
 from unitscope.ascent.presets import Recipe, Regularizer, Start
 from unitscope.ascent.prior import prior_of
-from unitscope.ascent.program import (
-    ProgramSpec,
-    TermSpec,
-    build_judge,
-    build_reference,
-    build_render,
-    build_step,
-)
+from unitscope.ascent.program import build_step
 from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
+from unitscope.ascent.spec import ProgramSpec, TermSpec
 from unitscope.ascent.subject import port, subject_of
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.session import open_session

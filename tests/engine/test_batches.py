@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.batches import RETRIAL_TURNS, ROWS, TRIALS, WORTH_STEPS, Batches
 from unitscope.engine.engine import Engine
 from unitscope.engine.executor import Executor, Program

@@ -15,7 +15,7 @@ from tests.images import encoded, random_pixels
 from tests.models import CLASSES, SIZE, model_of
 from unitscope.ascent.parameterizations import ImageSpec
 from unitscope.ascent.presets import PRESETS, Regularizer
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import load_model

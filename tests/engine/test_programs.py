@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor
 from unitscope.engine.plan import resolve
 from unitscope.engine.programs import Programs

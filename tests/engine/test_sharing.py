@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from unitscope.ascent.program import ProgramSpec, build_step
+from unitscope.ascent.program import build_step
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.plan import resolve
 from unitscope.engine.repository import Repository

@@ -10,7 +10,7 @@ from unitscope.ascent.optimizers import SCHEDULES
 from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.presets import Recipe, Regularizer
 from unitscope.ascent.prior import Prior
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.ascent.transforms import blur_kernel, draw
 
 

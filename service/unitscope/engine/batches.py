@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, replace
 
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor, Program
 from unitscope.errors import UnitscopeError
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Ascent, Executor, Outcome, Program
 from unitscope.engine.plan import Plan
 from unitscope.engine.request import Attempt, Ending, GradientStatus, TrajectoryPoint

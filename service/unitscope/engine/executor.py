@@ -9,16 +9,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 import onnxruntime as ort
 
+from unitscope.ascent.finished import build_judge, build_reference, build_render, build_texture
 from unitscope.ascent.parameterizations import Array
-from unitscope.ascent.program import (
-    ProgramSpec,
-    TermSpec,
-    build_judge,
-    build_reference,
-    build_render,
-    build_step,
-    build_texture,
-)
+from unitscope.ascent.program import build_step
+from unitscope.ascent.spec import ProgramSpec, TermSpec
 from unitscope.ascent.subject import port
 from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from unitscope.ascent.parameterizations import Array
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.assessment import assess, natural_activations, softmax
 from unitscope.engine.climb import Climb, Goal
 from unitscope.engine.executor import Ascent, Executor, Judgement, Outcome, Program

@@ -11,7 +11,7 @@ from unitscope.ascent.objectives import OBJECTIVES, one_hot
 from unitscope.ascent.parameterizations import ImageSpec
 from unitscope.ascent.presets import Recipe
 from unitscope.ascent.prior import Prior, prior_of
-from unitscope.ascent.program import ProgramSpec, TermSpec
+from unitscope.ascent.spec import ProgramSpec, TermSpec
 from unitscope.ascent.transforms import is_affine
 from unitscope.engine.given_image import read_image, read_images
 from unitscope.engine.limits import MIN_IMAGE_SIZE_PX

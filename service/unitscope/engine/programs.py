@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from unitscope.ascent.program import ProgramSpec
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.sharing import Footprint
 from unitscope.errors import ProgramTooLarge
