@@ -32,7 +32,8 @@ from scripts.demo import Addresses, running_server
 from unitscope.client import Client
 from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.request import Caller, MaximizeRequest
+from unitscope.engine.sharing import share_threads
 
 Result = dict[str, Any]
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
     options = parser.parse_args()
+    share_threads(0)  # as the server does
     repository = Repository(options.model.parent if options.model else None)
     name = options.model.stem if options.model else repository.default_name
     units = [
@@ -187,7 +189,7 @@ class Bench:
         request = MaximizeRequest(
             unit=unit, model=self._model, layer=layer, steps=self._steps, seed=seed
         )
-        return self._engine.submit(request).result()
+        return self._engine.submit(request, Caller(progress_every_steps=0)).result()
 
     def _there(self, seed: int) -> object:
         layer, unit = self._units[0]

@@ -193,6 +193,8 @@ def quiet_options(threads: int = 0) -> ort.SessionOptions:
 def _options(threads: int, *, packed: bool) -> ort.SessionOptions:
     options = quiet_options(threads)
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
+    if not packed:  # it runs seldom: its threads, if it has its own, must not spin beside others'
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
