@@ -16,6 +16,9 @@ from unitscope.client import AsyncClient
 from unitscope.engine.request import Event, Maximization, Progress
 from unitscope.errors import QueueFull
 
+PROGRESSES = 4
+"""So often a caller hears of progress."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -53,7 +56,14 @@ async def _arrive(load: Load) -> list[Answer]:
         await asyncio.sleep(max(begun + at - time.monotonic(), 0.0))
         layer, unit = rng.choice(load.units)
         seed = rng.getrandbits(32)
-        asked = client.stream(unit, model=load.model, layer=layer, steps=load.steps, seed=seed)
+        asked = client.stream(
+            unit,
+            model=load.model,
+            layer=layer,
+            steps=load.steps,
+            seed=seed,
+            progress_every_steps=max(load.steps // PROGRESSES, 1),
+        )
         calls.append(asyncio.create_task(_answer(asked, begun)))
         at += rng.expovariate(load.rate)
     answers = await asyncio.gather(*calls)

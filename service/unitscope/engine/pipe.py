@@ -74,10 +74,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the engine told its observer."""
+    """What the engine told its observer since it was last passed on: method and arguments."""
 
-    method: Literal["step", "compiled"]
-    arguments: tuple[Any, ...]
+    told: tuple[tuple[Literal["step", "compiled"], tuple[Any, ...]], ...]
 
 
 Message = Said | Ended | Report | Observed

@@ -204,8 +204,9 @@ class Supervisor:
             case Report() as report:
                 worker.report = report
                 self.models.learn(worker.model, report.info)
-            case Observed(method, arguments):
-                getattr(self._observer, method)(*arguments)
+            case Observed(told):
+                for method, arguments in told:
+                    getattr(self._observer, method)(*arguments)
 
     def _ended(self, worker: WorkerProcess, number: int, error: Exception | None) -> None:
         with self._lock:

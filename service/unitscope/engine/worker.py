@@ -18,24 +18,26 @@ import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from unitscope.engine.engine import Engine
 from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.pipe import Call, Ended, Message, Observed, Report, Said, Setup
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Progress
+from unitscope.engine.request import Accepted, Maximization, Progress
 from unitscope.engine.sharing import share_threads
 from unitscope.engine.ticket import AttributionTicket, Ticket
 from unitscope.errors import NotFound, OutOfMemory, UnitscopeError
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO = "500"
+_PASS_ON_SECONDS = 0.1
 """Of 1000: where memory runs out, the kernel ends a worker and not the server."""
 
 
@@ -69,14 +71,22 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reported: Report | None = None
         self._reporting = threading.Lock()
+        self._told: list[tuple[Literal["step", "compiled"], tuple[Any, ...]]] = []
+        self._told_at = 0.0
+        self._observing = threading.Lock()
 
     def step(self, seconds: float, rows: int) -> None:
         """So many requests took a step together."""
-        self._send(Observed("step", (seconds, rows)))
+        with self._observing:
+            self._told.append(("step", (seconds, rows)))
+        if time.monotonic() > self._told_at + _PASS_ON_SECONDS:
+            self._pass_on()
 
     def compiled(self, seconds: float) -> None:
         """A program was built."""
-        self._send(Observed("compiled", (seconds,)))
+        with self._observing:
+            self._told.append(("compiled", (seconds,)))
+        self._pass_on()
 
     async def serve(self) -> None:
         """Answer whatever comes; the process ends meanwhile."""
@@ -97,14 +107,15 @@ class Worker:
         error = None
         try:
             async for content in self._contents(call):
-                self._report(content)
+                self._report(whole=not isinstance(content, Accepted | Progress | Maximization))
                 self._send(Said(call.number, content))
         except Exception as caught:  # ends this call, whatever it was, and no other
             error = _portable(caught)
         self._tickets.pop(call.number, None)
         self._cancelled.discard(call.number)
         self._tasks.pop(call.number, None)
-        self._report()
+        self._pass_on()
+        self._report(whole=call.method not in ("submit", "attribute"))
         self._send(Ended(call.number, error))
 
     async def _contents(self, call: Call) -> AsyncIterator[Any]:
@@ -136,11 +147,11 @@ class Worker:
         elif number in self._tasks:
             self._cancelled.add(number)
 
-    def _report(self, said: object = None) -> None:
-        """Tell how things are, if they changed; the model does not change with a step."""
+    def _report(self, *, whole: bool = True) -> None:
+        """Tell how things are, if they changed; the model does not while it is climbed."""
         with self._reporting:
             known = self._reported
-            if known is not None and isinstance(said, Progress):
+            if known is not None and not whole:
                 report = replace(known, stats=self._engine.stats())
             else:
                 report = Report(self._engine.stats(), self._models.loaded_count(), self._info())
@@ -151,6 +162,14 @@ class Worker:
     def _info(self) -> ModelInfo | None:
         infos = self._models.catalogue()
         return next((info for info in infos if info.name == self._model), None)
+
+    def _pass_on(self) -> None:
+        """Pass on what the engine told: at every step it would cost as much as a small step."""
+        with self._observing:
+            told, self._told = tuple(self._told), []
+            self._told_at = time.monotonic()
+        if told:
+            self._send(Observed(told))
 
     def _send(self, message: Message) -> None:
         with self._writing:
