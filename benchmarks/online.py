@@ -14,13 +14,14 @@ A server is started and asked, and an engine in this process does the same work 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import re
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -34,10 +35,12 @@ from unitscope.engine.engine import Engine
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Caller, MaximizeRequest
 from unitscope.engine.sharing import share_threads
+from unitscope.errors import DeadGradient
 
 Result = dict[str, Any]
 
 CROWD = 32
+UNITS = 8
 CLIENTS = 4
 RATES = (0.5, 0.8, 1.5)
 LONE_CALLS = 20
@@ -58,13 +61,9 @@ def main() -> None:
     share_threads(0)  # as the server does
     repository = Repository(options.model.parent if options.model else None)
     name = options.model.stem if options.model else repository.default_name
-    units = [
-        (layer, unit)
-        for layer in options.layers
-        for unit in range(min(8, repository.get(name).find_layer(layer).unit_count))
-    ]
     words = ("--models", str(options.model.parent)) if options.model else ()
     with Engine(repository) as engine, running_server(*words) as addresses:
+        units = [unit for layer in options.layers for unit in alive(engine, name, layer)]
         bench = Bench(engine, addresses, name, units, options.steps)
         bench.say("lone", bench.lone())
         bench.say("crowd", bench.crowd())
@@ -73,6 +72,15 @@ def main() -> None:
             bench.say("load", bench.load(rate, offline, options.seconds))
         if options.soak:
             bench.say("soak", bench.soak(options.soak))
+
+
+def alive(engine: Engine, model: str, layer: str) -> Iterator[tuple[str, int]]:
+    """The first units of a layer that can be climbed, at most UNITS."""
+    for unit in range(engine.models.get(model).find_layer(layer).unit_count)[:UNITS]:
+        request = MaximizeRequest(unit=unit, model=model, layer=layer, steps=4)
+        with contextlib.suppress(DeadGradient):
+            engine.submit(request).result()
+            yield layer, unit
 
 
 class Bench:
@@ -147,15 +155,14 @@ class Bench:
         with ProcessPoolExecutor(CLIENTS, mp_context=context) as pool:
             answers = [answer for found in pool.map(arrive, loads) for answer in found]
         done = [answer for answer in answers if answer.finished is not None]
-        ends = sorted(one.arrived + one.finished for one in done if one.finished is not None)
-        busy = [end for end in ends if end <= seconds]
+        took = max(one.arrived + one.finished for one in done if one.finished is not None)
         after = self._fill()
         return {
             "part_of_offline": part,
             "offline_per_s": round(offline, 2),
             "arrived_per_s": round(len(answers) / seconds, 2),
-            "done_per_s": round(len(busy) / seconds, 2),
-            "done_by_offline": round(len(busy) / seconds / offline, 2),
+            "done_per_s": round(len(done) / took, 2),
+            "done_by_offline": round(len(done) / took / offline, 2),
             "refused": len(answers) - len(done),
             "latency": _spread([one.finished for one in done]),
             "first_progress": _spread([one.first_progress for one in done]),
