@@ -7,6 +7,7 @@ hold back (open loop; Schroeder, Wierman, Harchol-Balter 2006).
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -22,7 +23,10 @@ PROGRESSES = 4
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one process asks for: requests a second, for how many seconds, of which units."""
+    """What one process asks for: requests a second, for how many seconds, of which units.
+
+    `core`: where it runs.
+    """
 
     target: str
     model: str
@@ -31,6 +35,7 @@ class Load:
     units: Sequence[tuple[str, int]]
     steps: int
     seed: int
+    core: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Answer:
 
 def arrive(load: Load) -> list[Answer]:
     """Ask, and wait for the last answer."""
+    os.sched_setaffinity(0, [load.core])
     return asyncio.run(_arrive(load))
 
 

@@ -7,7 +7,8 @@ A server is started and asked, and an engine in this process does the same work 
 - *lone*: one request at a time, here and there in turn: what the way through gRPC adds.
 - *crowd*: 32 callers of one layer at once, against one after another.
 - *load*: Poisson arrivals from several client processes, mixed layers and units, at stated parts
-  of what the engine does offline; the last is beyond what it can.
+  of what the engine does offline; the last is beyond what it can. They have the last core for
+  themselves, server and engine the others.
 - *soak*: thousands of requests of few steps: does memory grow, does the last wait longer?
 """
 
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import os
 import re
 import statistics
 import time
@@ -58,13 +60,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
     options = parser.parse_args()
+    *cores, last = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores or [last])  # before there are threads and servers that inherit it
     share_threads(0)  # as the server does
     repository = Repository(options.model.parent if options.model else None)
     name = options.model.stem if options.model else repository.default_name
     words = ("--models", str(options.model.parent)) if options.model else ()
     with Engine(repository) as engine, running_server(*words) as addresses:
         units = [unit for layer in options.layers for unit in alive(engine, name, layer)]
-        bench = Bench(engine, addresses, name, units, options.steps)
+        bench = Bench(engine, addresses, name, units, options.steps, last)
         bench.say("lone", bench.lone())
         bench.say("crowd", bench.crowd())
         offline = bench.offline()
@@ -93,12 +97,14 @@ class Bench:
         model: str,
         units: Sequence[tuple[str, int]],
         steps: int,
+        callers_core: int,
     ) -> None:
         self._engine = engine
         self._addresses = addresses
         self._model = model
         self._units = units
         self._steps = steps
+        self._callers_core = callers_core
         self._client = Client(addresses.grpc, name="bench")
 
     def say(self, experiment: str, result: Result) -> None:
@@ -147,6 +153,7 @@ class Bench:
                 units=self._units,
                 steps=self._steps,
                 seed=seed,
+                core=self._callers_core,
             )
             for seed in range(CLIENTS)
         ]

@@ -30,6 +30,7 @@ OTHER: dict[str, Any] = {
     "views": 3, "optimizer": "momentum", "learning_rate": 0.5, "schedule": "cosine",
     "penalties": (Regularizer("l2", 1.0),), "constraints": (Regularizer("decay", 0.1),),
     "octaves": 3, "patience_steps": 5, "attempts": 2, "unlike": (IMAGE,), "diversity": 0.5,
+    "transparent": True,
 }  # fmt: skip
 
 
