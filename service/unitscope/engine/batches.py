@@ -21,10 +21,8 @@ _log = logging.getLogger(__name__)
 
 ROWS = (8, 4, 2)
 """Sizes of a batch besides 1, largest first."""
-WORTH_STEPS = 1024
-"""Fewer steps than that do not pay for building a larger program: about 30 of a large model, 100 of
-a small one.
-"""
+WORTH_STEPS = 256
+"""Of those who would step together; fewer do not pay for building a larger program."""
 TRIALS = 3
 RETRIAL_TURNS = 64
 """So often the size that was left is tried again: other work may have disturbed the trial."""
