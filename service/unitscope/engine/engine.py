@@ -252,10 +252,12 @@ class Engine:
     def _check_room(self, caller: Caller) -> None:
         if self._closing:
             raise ShuttingDown("the server is shutting down and takes no new requests")
-        settings, waiting = self._settings, len(self._jobs) - self._scheduler.running
-        own = sum(job.caller.client == caller.client for job in list(self._jobs))
-        if len(self._jobs) >= settings.max_requests or own >= settings.max_requests_per_client:
-            raise QueueFull(waiting, self._seconds_until_room())
+        settings = self._settings
+        with self._changed:
+            taken, waiting = len(self._jobs), len(self._jobs) - self._scheduler.running
+            own = sum(job.caller.client == caller.client for job in self._jobs)
+            if taken >= settings.max_requests or own >= settings.max_requests_per_client:
+                raise QueueFull(waiting, self._seconds_until_room())
 
     def _check_model(self, plan: Plan) -> None:
         """A model's card may say how many requests it has at most, all versions together."""
@@ -265,7 +267,9 @@ class Engine:
             raise QueueFull(own, self._seconds_until_room(), model=name)
 
     def _check_time(self, plan: Plan, caller: Caller) -> None:
-        """Refuse at once what would not be done in time even alone."""
+        """Refuse at once what would not be done in time even alone, if it takes all its steps."""
+        if plan.request.target is not None or plan.request.patience_steps is not None:
+            return
         each = sum(stage.steps * self._batches.row_seconds(stage.spec) for stage in plan.stages)
         needed, given = plan.request.attempts * each, caller.timeout_seconds
         if given is not None and needed > given:
