@@ -165,11 +165,11 @@ class Worker:
 
     def _pass_on(self) -> None:
         """Pass on what the engine told: at every step it would cost as much as a small step."""
-        with self._observing:
+        with self._observing:  # until it is sent: the end of a request must not overtake it
             told, self._told = tuple(self._told), []
             self._told_at = time.monotonic()
-        if told:
-            self._send(Observed(told))
+            if told:
+                self._send(Observed(told))
 
     def _send(self, message: Message) -> None:
         with self._writing:
