@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from onnx import helper, numpy_helper
 from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.batches import RETRIAL_TURNS, ROWS, TRIALS, WORTH_STEPS, Batches
 from unitscope.engine.engine import Engine
-from unitscope.engine.executor import Executor, Program
+from unitscope.engine.executor import Ascent, Executor, Outcome, Program
 from unitscope.engine.plan import resolve
 from unitscope.engine.programs import Programs
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.request import Maximization, MaximizeRequest
+from unitscope.engine.ticket import Ticket
+from unitscope.errors import NotFinite
 
 
 class Counted:
@@ -86,15 +89,48 @@ def test_requests_of_one_program_step_together_and_keep_their_bytes(
         assert one.metrics.gradient_norm == other.metrics.gradient_norm
 
 
-def test_a_request_that_fails_in_company_fails_alone(repository: Repository) -> None:
+class Disturbed(Executor):
+    """In company the last row of the first step overflows, and every later step breaks."""
+
+    broken = False
+
+    def step(
+        self,
+        program: Program,
+        ascents: Sequence[Ascent],
+        inputs: Sequence[Mapping[str, np.ndarray]],
+    ) -> list[Outcome]:
+        if len(ascents) > 1 and self.broken:
+            raise RuntimeError("as if the processor gave up")
+        outcomes = super().step(program, ascents, inputs)
+        if len(ascents) > 1:
+            self.broken = True
+            outcomes[-1] = Outcome(float("nan"), 1.0)
+        return outcomes
+
+
+def test_what_fails_in_company_fails_alone(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [MaximizeRequest(unit=1, model="small", steps=200, seed=seed) for seed in range(8)]
     with Engine(repository) as engine:
-        asked = [
-            MaximizeRequest(unit=1, model="small", steps=150, seed=seed, learning_rate=rate)
-            for seed, rate in enumerate([None, None, 1e38, None])
-        ]
+        alone = [engine.submit(one).result() for one in asked]
+    monkeypatch.setattr("unitscope.engine.engine.Executor", Disturbed)
+    with Engine(repository) as engine:
         tickets = [engine.submit(one) for one in asked]
-        ends = [ticket.result() for ticket in tickets[:2] + tickets[3:]]
-        assert all(end.metrics.steps == 150 for end in ends)
+        ends = [end_of(ticket) for ticket in tickets]
+    failed = [end for end in ends if not isinstance(end, Maximization)]
+    assert [type(error) for error in failed] == [NotFinite]
+    for end, expected in zip(ends, alone, strict=True):
+        assert end in failed or end.image == expected.image
+
+
+def end_of(ticket: Ticket) -> Any:
+    """The result, or the error that ended the request."""
+    try:
+        return ticket.result()
+    except NotFinite as error:
+        return error
 
 
 @pytest.mark.parametrize("name", ["small", "grey", "bands", "perceptron"])
