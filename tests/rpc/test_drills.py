@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import onnx
 import pytest
 
+from tests.engine.crashers import division_trap
+from tests.models import small_classifier
 from tests.rpc.live import ENDLESS, LIMITS, LiveServer, live_server, service_of
 from tests.rpc.test_serve import served
 from tests.services import Models
 from unitscope.client import Client
 from unitscope.engine.engine import EngineSettings
-from unitscope.engine.request import Accepted, Maximization, MaximizeRequest
-from unitscope.errors import ShuttingDown
+from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
+from unitscope.errors import ShuttingDown, WorkerDied
 from unitscope.rpc.convert import from_event, to_stream_request
 
 STORM = 200
@@ -83,3 +87,24 @@ def test_a_signal_with_sixteen_in_flight_loses_none(
             else:
                 assert all(isinstance(end.exception(60), ShuttingDown) for end in ends)
         assert process.wait(60) == 0
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors do not trap")
+def test_a_file_that_crashes_onnx_runtime_harms_its_own_model_only(tmp_path: Path) -> None:
+    onnx.save(small_classifier(), tmp_path / "small.onnx")
+    onnx.save(division_trap(), tmp_path / "trap.onnx")
+    message = r"loading model 'trap' killed its worker \(signal 8, SIGFPE\), 2 times in a row"
+    with live_server(tmp_path) as live, live.client() as client:
+        others = client.stream(1, model="small", steps=ENDLESS)
+        assert isinstance(next(others), Accepted) and isinstance(next(others), Progress)
+        with pytest.raises(WorkerDied, match=message) as died:
+            client.load_model("trap")
+        assert 0 < died.value.retry_after_seconds <= 1
+        with pytest.raises(WorkerDied, match=message):  # left alone: no third worker dies
+            client.maximize(1, model="trap", steps=1)
+        assert client.model("trap").state == "unavailable"
+        assert isinstance(next(others), Progress)
+        assert client.health() == "SERVING"
+        time.sleep(died.value.retry_after_seconds)
+        with pytest.raises(WorkerDied, match=r"SIGFPE\), 3 times in a row; retry in 2"):
+            client.load_model("trap")
