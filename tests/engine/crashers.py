@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.models import small_classifier
+
+TRAPS = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="other processors divide without a trap"
+)
+"""Of tests with `division_trap`."""
 
 
 def memory_bomb(size_bytes: int = 3 << 30) -> onnx.ModelProto:

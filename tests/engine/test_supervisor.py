@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
-from tests.engine.crashers import memory_bomb
+from tests.engine.crashers import TRAPS, division_trap, endless, memory_bomb
+from tests.engine.test_version import put
 from tests.images import encoded, random_pixels
 from tests.models import small_classifier
 from unitscope.engine.attribution import AttributeRequest
@@ -43,10 +45,18 @@ def service(model_directory: Path) -> Iterator[Supervisor]:
 
 
 def supervisor(
-    directory: Path, *, max_workers: int = 8, worker_memory_bytes: int = 0
+    directory: Path,
+    *,
+    max_workers: int = 8,
+    worker_memory_bytes: int = 0,
+    load_seconds: float = 60.0,
 ) -> Supervisor:
     return Supervisor(
-        directory, SETTINGS, max_workers=max_workers, worker_memory_bytes=worker_memory_bytes
+        directory,
+        SETTINGS,
+        max_workers=max_workers,
+        worker_memory_bytes=worker_memory_bytes,
+        load_seconds=load_seconds,
     )
 
 
@@ -165,6 +175,45 @@ def test_a_memory_bomb_harms_its_own_model_only(tmp_path: Path) -> None:
         service.submit(request("bomb")).result()
     assert isinstance(next(events), Progress)
     service.close()
+
+
+def test_a_load_that_never_ends_is_ended(tmp_path: Path) -> None:
+    onnx.save(small_classifier(), tmp_path / "small.onnx")
+    onnx.save(endless(), tmp_path / "endless.onnx")
+    with closing(supervisor(tmp_path, load_seconds=3)) as service:
+        events = started(service.submit(request(steps=ENDLESS)))
+        message = r"loading model 'endless' took longer than 3 s; retry in"  # once, not twice
+        with pytest.raises(WorkerDied, match=message):
+            service.submit(request("endless"))
+        assert isinstance(next(events), Progress)
+        with pytest.raises(WorkerDied, match="took longer than 3 s, 2 times in a row"):
+            service.models.load("endless")
+        assert service.models.info("endless").state == "unavailable"
+        assert isinstance(next(events), Progress)
+
+
+@pytest.mark.parametrize("harmful", [endless, pytest.param(division_trap, marks=TRAPS)])
+def test_a_new_version_that_harms_whoever_loads_it_leaves_the_one_that_is_served(
+    harmful: Callable[[], onnx.ModelProto], tmp_path: Path
+) -> None:
+    put(tmp_path, "1", small_classifier(seed=1))
+    with closing(supervisor(tmp_path, load_seconds=3)) as service:
+        events = started(service.submit(request("eyes", steps=ENDLESS)))
+        pid = service._workers["eyes"].pid
+        put(tmp_path, "2", harmful())
+        with pytest.raises(WorkerDied, match=r"loading model 'eyes' (took longer|killed)"):
+            service.models.load("eyes")
+        service.models.refresh()  # nobody asked for it again: it is not tried
+        (told,) = (info for info in service.models.catalogue() if info.name == "eyes")
+        assert (told.version, told.state) == ("1", "ready")
+        assert "loading model 'eyes'" in told.error and "2 times" not in told.error
+        assert service.submit(request("eyes")).result().metrics.model_version == "1"
+        put(tmp_path, "2", small_classifier(seed=2))
+        assert service.models.load("eyes").version == "2"
+        assert service.models.info("eyes").error == ""
+        assert service.submit(request("eyes")).result().metrics.model_version == "2"
+        assert isinstance(next(events), Progress)
+        assert service._workers["eyes"].pid == pid
 
 
 def test_the_longest_idle_worker_makes_room(model_directory: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import grpc
 import onnx
 import pytest
 
-from tests.engine.crashers import division_trap
+from tests.engine.crashers import TRAPS, division_trap
 from tests.models import small_classifier
 from tests.rpc.live import ENDLESS, LIMITS, LiveServer, live_server, service_of
 from tests.rpc.test_serve import served
@@ -89,7 +88,7 @@ def test_a_signal_with_sixteen_in_flight_loses_none(
         assert process.wait(60) == 0
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors do not trap")
+@TRAPS
 def test_a_file_that_crashes_onnx_runtime_harms_its_own_model_only(tmp_path: Path) -> None:
     onnx.save(small_classifier(), tmp_path / "small.onnx")
     onnx.save(division_trap(), tmp_path / "trap.onnx")

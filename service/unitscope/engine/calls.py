@@ -23,6 +23,10 @@ class OpenCall(Protocol):
     retried: bool
     cancelled: bool
 
+    @property
+    def begun(self) -> bool:
+        """Whether its model was there for it."""
+
     def arguments(self) -> Sequence[Any]:
         """What is asked for, as of now."""
 
@@ -46,6 +50,10 @@ class Inquiry:
         self.future: Future[Any] = future or Future()
         self._arguments = arguments
         self._answer: Any = None
+
+    @property
+    def begun(self) -> bool:
+        return False  # nothing is heard of it before its end
 
     def arguments(self) -> Sequence[Any]:
         return self._arguments
@@ -79,6 +87,10 @@ class Climb:
         self._caller = caller
         self._begun = time.monotonic()
         self._step = 0
+
+    @property
+    def begun(self) -> bool:
+        return self.accepted.done()
 
     def arguments(self) -> Sequence[Any]:
         """The request, and the caller with the time that is left."""

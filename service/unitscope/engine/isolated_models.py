@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from unitscope.engine.layout import Stamp
 from unitscope.engine.loaded import ModelInfo, ModelState
 from unitscope.engine.pipe import Method, Report
 from unitscope.engine.repository import Repository
@@ -20,6 +21,9 @@ class Workers(Protocol):
     def ask(self, model: str, method: Method, *arguments: Any) -> Any:
         """The answer of the worker of `model`, which is started if need be."""
 
+    def rehearse(self, model: str, versions: Collection[str]) -> None:
+        """Load versions of a model that is in use where it harms nobody. Raises WorkerDied."""
+
     def reports(self) -> Mapping[str, Report]:
         """How each of them is, by model."""
 
@@ -32,10 +36,13 @@ class IsolatedModels:
         self._workers = workers
         self._known: dict[str, ModelInfo] = {}
         self._unloaded: dict[str, frozenset[str]] = {}
+        self._harmful: dict[str, tuple[Mapping[str, Stamp], WorkerDied]] = {}
 
     def catalogue(self) -> tuple[ModelInfo, ...]:
         """All models, the default first, as far as they are known: nothing is loaded for it."""
-        return tuple(self._known.get(info.name, info) for info in self._repository.catalogue())
+        return tuple(
+            self._told(self._known.get(info.name, info)) for info in self._repository.catalogue()
+        )
 
     def loaded_count(self) -> int:
         """How many versions of models are in memory."""
@@ -48,7 +55,7 @@ class IsolatedModels:
             found: ModelInfo = self._workers.ask(model, "info", model, version)
         except WorkerDied as error:
             return ModelInfo(name=model, version=version, state="unavailable", error=str(error))
-        return found
+        return self._told(found)
 
     def layers(self, name: str, version: str = "") -> tuple[ModelInfo, tuple[Layer, ...]]:
         """A model and its layers; raises NotFound, ModelRejected, ModelUnloaded or WorkerDied."""
@@ -61,11 +68,12 @@ class IsolatedModels:
     def load(self, name: str, version: str = "") -> ModelInfo:
         """Load a model, or load it anew if its files changed; `version` "" = the latest there is.
 
-        Where that fails, what was loaded before is served on, unless loading ended its worker.
-        Raises NotFound, ModelRejected or WorkerDied.
+        Where that fails, what was loaded before is served on. Raises NotFound, ModelRejected or
+        WorkerDied.
         """
         self._repository.refresh()
         model = self.resolve(name)
+        self._rehearse(model, version)
         if not version:
             self._unloaded.pop(model, None)
         loaded: ModelInfo = self._workers.ask(model, "load", model, version)
@@ -93,6 +101,7 @@ class IsolatedModels:
             del self._known[model]  # its files may have changed
         for model in working:
             with contextlib.suppress(WorkerDied):  # the catalogue says it
+                self._rehearse(model)
                 self._workers.ask(model, "refresh")
 
     def unloaded(self, model: str) -> frozenset[str]:
@@ -108,10 +117,37 @@ class IsolatedModels:
 
     def rest(self, model: str) -> None:
         """It has no worker any more: what was in memory is not."""
+        self._harmful.pop(model, None)
         if model in self._known:
             info = self._known[model]
             versions = tuple(replace(known, state=_rested(known.state)) for known in info.versions)
             self._known[model] = replace(info, state=_rested(info.state), versions=versions)
+
+    def _rehearse(self, model: str, version: str | None = None) -> None:
+        """See whether a worker survives what the one of `model` is to load, if that serves it.
+
+        What was harmful is not loaded again until its files change or somebody asks for `version`.
+        Raises WorkerDied.
+        """
+        report = self._workers.reports().get(model)
+        if report is None or not report.loaded:
+            return
+        news: Mapping[str, Stamp] = self._workers.ask(model, "news", model, version)
+        harmful = self._harmful.get(model)
+        if version is None and harmful is not None and news == harmful[0]:
+            raise harmful[1]
+        try:
+            if news:
+                self._workers.rehearse(model, news)
+        except WorkerDied as error:
+            self._harmful[model] = news, error
+            raise
+        self._harmful.pop(model, None)
+
+    def _told(self, info: ModelInfo) -> ModelInfo:
+        """With what is wrong with files that are not loaded for it."""
+        harmful = self._harmful.get(info.name)
+        return info if harmful is None else replace(info, error=str(harmful[1]))
 
     def resolve(self, name: str) -> str:
         """The name of the model called `name`, "" = the default; raises NotFound."""

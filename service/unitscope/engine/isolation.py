@@ -18,11 +18,13 @@ class IsolationSettings:
 
     The one that was idle for the longest time makes room for another. Each has its own queue,
     turns and programs, as the engine's settings say. `worker_memory_bytes`: of data that each may
-    have; 0 = no limit.
+    have; 0 = no limit. `load_seconds`: a worker in which a model takes longer to load is ended; 0 =
+    no limit. In the server's own process nothing can end it.
     """
 
     max_workers: int = 8
     worker_memory_bytes: int = 0
+    load_seconds: float = 300.0
 
 
 def open_service(
@@ -40,4 +42,5 @@ def open_service(
         observer,
         max_workers=isolation.max_workers,
         worker_memory_bytes=isolation.worker_memory_bytes,
+        load_seconds=isolation.load_seconds,
     )

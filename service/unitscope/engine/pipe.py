@@ -19,8 +19,9 @@ from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.service import Stats
 
 Method = Literal[
-    "submit", "attribute", "info", "layers", "load", "unload", "refresh", "cancel", "close"
-]
+    "submit", "attribute", "info", "layers", "load", "unload", "refresh", "news", "rehearse",
+    "cancel", "close",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class Setup:
     """What a worker is for.
 
     `unloaded`: versions of its model that are not to be served; "" = all of them. `memory_bytes`:
-    more than that is refused to it; 0 = no limit.
+    more than that is refused to it; 0 = no limit. `load_seconds`: a version that takes longer to
+    load ends it; 0 = no limit.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Setup:
     directory: Path | None
     settings: EngineSettings
     memory_bytes: int
+    load_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from unitscope.engine.attributor import MAX_WAITING
 from unitscope.engine.calls import OpenCall
 from unitscope.engine.pipe import Call, Message, Report, Setup
+from unitscope.engine.time_limit import SIGNAL
 from unitscope.errors import QueueFull
 
 BUSY_SECONDS = 1.0
@@ -39,6 +40,7 @@ class WorkerProcess:
         ended: Callable[[WorkerProcess, str], None],
     ) -> None:
         self.model = setup.model
+        self._load_seconds = setup.load_seconds
         self.calls: dict[int, OpenCall] = {}
         self.report: Report | None = None
         self.dismissed = False
@@ -86,8 +88,15 @@ class WorkerProcess:
         self.dismissed = True
         self._process.kill()
 
+    @property
+    def overdue(self) -> bool:
+        """Whether it ended because a model took too long to load."""
+        return self._process.returncode == -SIGNAL
+
     def fault(self, manner: str) -> str:
         """What to say of its death."""
+        if self.overdue:
+            return f"loading model {self.model!r} took longer than {self._load_seconds:g} s"
         if self.calls and not (self.report and self.report.loaded):
             return f"loading model {self.model!r} killed its worker ({manner})"
         return f"the worker of model {self.model!r} died ({manner})"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
-from unitscope.engine.layout import ModelFiles, files_at, scan
+from unitscope.engine.layout import ModelFiles, Stamp, files_at, scan
 from unitscope.engine.loaded import LoadedModel, ModelInfo, ModelVersion
 from unitscope.engine.loading import DEFAULT_MODEL, embedded_model, resized
 from unitscope.engine.mirror import Mirror
@@ -34,11 +34,16 @@ class Repository:
     """Models by name, loaded when first asked for and kept. Safe to use from several threads.
 
     Of a model with versions, a request that names none has the latest that can be used. `models`: a
-    directory, or the URL of one (see `Mirror`); `directory`: where it is, or its copy. Raises
-    NotFound where there is none.
+    directory, or the URL of one (see `Mirror`); `directory`: where it is, or its copy. `reading`:
+    what files are read within. Raises NotFound where there is none.
     """
 
-    def __init__(self, models: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        models: str | os.PathLike[str] | None = None,
+        *,
+        reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         self.default_name = DEFAULT_MODEL
         given = os.fspath(models or "")
         self._mirror = Mirror(given) if "://" in given else None
@@ -46,6 +51,7 @@ class Repository:
         self.directory = Path(local) if local else None
         self._added: dict[str, tuple[ModelFiles, ...]] = {}
         self._models: dict[str, Versions] = {}  # replaced as a whole: readers need no lock
+        self._reading = reading
         self._changing = threading.Lock()
         self._users: WeakSet[User] = WeakSet()
         self.refresh()
@@ -76,7 +82,7 @@ class Repository:
         files = files_at(path)
         with self._changes():
             self._added[files.name] = (files,)
-            self._publish({**self._models, files.name: {files.version: Version(files)}})
+            self._publish({**self._models, files.name: {files.version: self._new(files)}})
         return self.get(files.name)
 
     def get(self, name: str = "", version: str = "") -> LoadedModel:
@@ -139,6 +145,25 @@ class Repository:
             found = self._found()
             self._publish({name: self._followed(name, files) for name, files in found.items()})
 
+    def news(self, name: str, version: str | None = None) -> Mapping[str, Stamp]:
+        """By version, files that `refresh` would read, or `load` of `version` if that is given.
+
+        None where nothing is loaded that could suffer.
+        """
+        found, known = self._found().get(name, ()), self._models.get(name, {})
+        if not found or not any(other.model for other in known.values()):
+            return {}
+        latest = found[0].version
+        chosen = latest if version == "" else version
+        news = {}
+        for files in found:
+            number, stamp = files.version, files.stamp()
+            other = known.get(number) or self._new(files)
+            is_read = number == chosen or other.is_followed(wanted=number == latest)
+            if is_read and stamp != other.seen:
+                news[number] = stamp
+        return news
+
     @contextlib.contextmanager
     def _changes(self) -> Iterator[None]:
         """One change after another; users are told when models left the memory."""
@@ -170,7 +195,8 @@ class Repository:
         in_use = [version for version in known.values() if version.model is not None]
         unloaded = bool(known) and all(version.unloaded for version in known.values())
         versions = {
-            files.version: known.get(files.version) or Version(files, unloaded) for files in found
+            files.version: known.get(files.version) or self._new(files, unloaded=unloaded)
+            for files in found
         }
         for files in found:
             versions[files.version].follow(files, wanted=bool(in_use) and files is found[0])
@@ -180,6 +206,9 @@ class Repository:
         if in_use and not any(version.model for version in versions.values()):
             versions |= {version.files.version: version for version in in_use}
         return dict(sorted(versions.items(), key=lambda item: -int(item[0])))
+
+    def _new(self, files: ModelFiles, *, unloaded: bool = False) -> Version:
+        return Version(files, unloaded, reading=self._reading)
 
     def _publish(self, models: dict[str, Versions]) -> None:
         """Let everybody see `models`, the default first, the others by name."""

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import wait
 from functools import partial
 from itertools import count
@@ -25,6 +25,7 @@ from unitscope.engine.engine import EngineSettings
 from unitscope.engine.isolated_models import IsolatedModels
 from unitscope.engine.pipe import Call, Ended, Message, Method, Observed, Report, Said, Setup
 from unitscope.engine.process import BUSY_SECONDS, WorkerProcess
+from unitscope.engine.rehearsal import Rehearsal
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import NOBODY, Caller, MaximizeRequest
 from unitscope.engine.service import Stats
@@ -55,6 +56,7 @@ class Supervisor:
         *,
         max_workers: int,
         worker_memory_bytes: int,
+        load_seconds: float,
     ) -> None:
         repository = Repository(models)
         self.models = IsolatedModels(repository, self)
@@ -62,9 +64,12 @@ class Supervisor:
         self._settings = settings
         self._max_workers = max_workers
         self._worker_memory_bytes = worker_memory_bytes
+        self._load_seconds = load_seconds
         self._observer = observer or NoObserver()
         self._workers: OrderedDict[str, WorkerProcess] = OrderedDict()  # the last used at the end
+        self._rehearsals: set[Rehearsal] = set()
         self._deaths = Deaths()
+        self._deaths_rehearsing = Deaths()
         self._numbers = count(1)
         self._closing = False
         self._lock = threading.Lock()
@@ -102,6 +107,24 @@ class Supervisor:
         self._place(inquiry)
         return inquiry.future.result()
 
+    def rehearse(self, model: str, versions: Collection[str]) -> None:
+        """Load versions of a model that is in use where it harms nobody. Raises WorkerDied."""
+        with self._lock:
+            self._check_open()
+            self._deaths_rehearsing.check(model)
+            rehearsal = Rehearsal(self._setup(model), versions)
+            self._rehearsals.add(rehearsal)
+        try:
+            fault = rehearsal.fault()
+        finally:
+            self._rehearsals.discard(rehearsal)
+        with self._lock:
+            self._check_open()
+            if fault:
+                _log.error("%s; what was loaded before is served on", fault)
+                raise self._deaths_rehearsing.add(model, fault)
+            self._deaths_rehearsing.forget(model)
+
     def reports(self) -> Mapping[str, Report]:
         """How the workers are that have told, by model."""
         with self._lock:
@@ -134,6 +157,8 @@ class Supervisor:
             closings = [Inquiry(worker.model, "close", drain_seconds) for worker in busy]
             for worker, closing in zip(busy, closings, strict=True):
                 worker.give(next(self._numbers), closing)
+            for rehearsal in list(self._rehearsals):
+                rehearsal.dismiss()
         wait([closing.future for closing in closings], drain_seconds + _LAST_WORDS_SECONDS)
         for worker in workers:
             worker.dismiss()
@@ -145,27 +170,33 @@ class Supervisor:
         Raises ShuttingDown, QueueFull or WorkerDied.
         """
         with self._lock:
-            if self._closing:
-                raise ShuttingDown("the server is shutting down and takes no new requests")
+            self._check_open()
             worker = self._workers.get(call.model) or self._start(call.model)
             if call.method == "attribute":
                 worker.check_room()
-            if call.method != "refresh":
+            if call.method not in ("refresh", "news"):
                 self._workers.move_to_end(call.model)
             worker.give(next(self._numbers), call)
 
-    def _start(self, model: str) -> WorkerProcess:
-        self._deaths.check(model)
-        self._make_room()
-        setup = Setup(
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ShuttingDown("the server is shutting down and takes no new requests")
+
+    def _setup(self, model: str) -> Setup:
+        return Setup(
             model=model,
             unloaded=self.models.unloaded(model),
             directory=self._directory,
             settings=self._settings,
             memory_bytes=self._worker_memory_bytes,
+            load_seconds=self._load_seconds,
         )
+
+    def _start(self, model: str) -> WorkerProcess:
+        self._deaths.check(model)
+        self._make_room()
         try:
-            worker = WorkerProcess(setup, self._received, self._died)
+            worker = WorkerProcess(self._setup(model), self._received, self._died)
         except OSError as error:
             what = f"no worker could be started for model {model!r} ({error})"
             raise self._deaths.add(model, what) from error
@@ -221,7 +252,7 @@ class Supervisor:
             self._forget(worker)
             error = self._reason(worker, manner)
             calls, worker.calls = worker.calls, {}
-            lost = [call for call in calls.values() if not self._give_again(call)]
+            lost = [call for call in calls.values() if not self._give_again(call, worker)]
         for call in lost:
             call.ended(Cancelled("the request was cancelled") if call.cancelled else error)
 
@@ -232,8 +263,10 @@ class Supervisor:
         _log.error("%s; it had %d requests", error, len(worker.calls))
         return error
 
-    def _give_again(self, call: OpenCall) -> bool:
-        if call.retried or call.cancelled or self._closing:
+    def _give_again(self, call: OpenCall, dead: WorkerProcess) -> bool:
+        """Unless its model would take as long again to load."""
+        waited = dead.overdue and not call.begun
+        if waited or call.retried or call.cancelled or self._closing:
             return False
         call.retried = True
         try:

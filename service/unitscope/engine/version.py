@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -21,11 +22,13 @@ class Version:
     """A version of a model. All methods may be called from any thread.
 
     `seen`: of the files that were loaded or refused last. A model outlives files that are refused.
-    `lock` lets one thread load while others are given the model that is there.
+    `lock` lets one thread load while others are given the model that is there. `reading`: what
+    files are read within.
     """
 
     files: ModelFiles
     unloaded: bool = False
+    reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     model: LoadedModel | None = None
     refusal: ModelRejected | None = None
     seen: Stamp | None = None
@@ -51,9 +54,13 @@ class Version:
         """Take over what the directory shows, and load it if it is `wanted` or had been loaded."""
         with self.lock:
             self.files = files
-            if not self.unloaded and (wanted or self.seen is not None):
+            if self.is_followed(wanted=wanted):
                 with contextlib.suppress(ModelRejected):  # the catalogue says it
                     self._load()
+
+    def is_followed(self, *, wanted: bool) -> bool:
+        """Whether `follow` would load files that have changed."""
+        return not self.unloaded and (wanted or self.seen is not None)
 
     def unload(self) -> None:
         """Let the model go, and give it to nobody until it is loaded again."""
@@ -87,7 +94,8 @@ class Version:
 
     def _read(self) -> None:
         try:
-            model = load_model(self.files)
+            with self.reading():
+                model = load_model(self.files)
         except ModelRejected as error:
             self.refusal = error
             _log.warning("%s, version %s: %s", self.files.name, self.files.version, error)

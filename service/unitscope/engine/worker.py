@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,6 +33,7 @@ from unitscope.engine.repository import Repository
 from unitscope.engine.request import Accepted, Maximization, Progress
 from unitscope.engine.sharing import share_threads
 from unitscope.engine.ticket import AttributionTicket, Ticket
+from unitscope.engine.time_limit import TimeLimit
 from unitscope.errors import NotFound, OutOfMemory, UnitscopeError
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
@@ -44,14 +45,23 @@ _PASS_ON_SECONDS = 0.1
 class _Models(Repository):
     """Calls `loaded` when it has a model to give, before anybody works with it."""
 
-    def __init__(self, directory: Path | None, loaded: Callable[[], None]) -> None:
+    def __init__(
+        self, directory: Path | None, load_seconds: float, loaded: Callable[[], None]
+    ) -> None:
         self._loaded = loaded
-        super().__init__(directory)
+        super().__init__(directory, reading=TimeLimit(load_seconds))
 
     def get(self, name: str = "", version: str = "") -> LoadedModel:
         model = super().get(name, version)
         self._loaded()
         return model
+
+    def rehearse(self, name: str, versions: Sequence[str]) -> str:
+        """Load what another worker is to load; "" if this one outlives it."""
+        for version in versions:
+            with contextlib.suppress(UnitscopeError, MemoryError):  # the other will say it
+                self.load(name, version)
+        return ""
 
 
 class Worker:
@@ -61,7 +71,7 @@ class Worker:
         self._pipe = pipe
         self._writing = threading.Lock()
         self._model = setup.model
-        self._models = _Models(setup.directory, self._report)
+        self._models = _Models(setup.directory, setup.load_seconds, self._report)
         for version in setup.unloaded:
             with contextlib.suppress(NotFound):  # it is gone meanwhile
                 self._models.unload(setup.model, version)
