@@ -34,6 +34,13 @@ def test_what_cannot_be_read_is_named() -> None:
         read_settings(Settings, {"UNITSCOPE_GRPC_PORT": "http"})
 
 
+def test_a_choice_is_one_of_those_there_are() -> None:
+    environment = {"UNITSCOPE_MODEL_CONTROL_MODE": "explicit"}
+    assert read_settings(Settings, environment).model_control_mode == "explicit"
+    with pytest.raises(InvalidRequest, match="got 'poll', expected one of none, explicit"):
+        read_settings(Settings, {"UNITSCOPE_MODEL_CONTROL_MODE": "poll"})
+
+
 def test_an_unknown_flag_is_an_error() -> None:
     with pytest.raises(TypeError, match="colour"):
         read_settings(Settings, {}, colour="red")

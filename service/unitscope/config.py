@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from unitscope.errors import InvalidRequest
 
@@ -22,6 +22,8 @@ class Settings:
     `models`: directory whose models are served beside the embedded one: `*.onnx` files, or in
     Triton's layout; or its URL, with the extra `fsspec`. `models_poll_seconds`: how often to look
     whether models came, changed or went; 0 = only when somebody asks to load one.
+    `model_control_mode`: "explicit" lets every caller have models loaded and unloaded, "none"
+    nobody, as in Triton; either way a model is loaded by the first request for it.
     `warm_up`: what is compiled before the doors open, MODEL or MODEL/LAYER with blanks in between;
     a name that cannot be climbed ends the start.
     `max_request_bytes`: larger messages are refused before they are read; there is room for the
@@ -38,6 +40,7 @@ class Settings:
     http_port: int = 8000
     models: str | None = None
     models_poll_seconds: float = 0.0
+    model_control_mode: Literal["none", "explicit"] = "none"
     warm_up: str = ""
     max_request_bytes: int = 17 << 20
     drain_announce_seconds: float = 2.0
@@ -66,6 +69,10 @@ def read_settings(
 
 
 def _read(variable: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise InvalidRequest(variable, text, f"one of {', '.join(get_args(kind))}")
+        return text
     choices = [choice for choice in get_args(kind) or (kind,) if choice is not type(None)]
     try:
         return choices[0](text)

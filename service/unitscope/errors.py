@@ -71,6 +71,18 @@ class ModelUnloaded(UnitscopeError):
         self.version = version
 
 
+class ModelControlOff(UnitscopeError):
+    """Callers may not have models loaded and unloaded here."""
+
+    reason = "MODEL_CONTROL_OFF"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server loads models when they are first asked for, and lets no caller load or "
+            "unload them; it does where it is started with UNITSCOPE_MODEL_CONTROL_MODE=explicit"
+        )
+
+
 class DeadGradient(UnitscopeError):
     """The gradient of the unit with respect to the image is exactly zero and stays so."""
 

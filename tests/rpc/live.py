@@ -28,6 +28,8 @@ from unitscope.rpc.server import METHODS, Server
 ENDLESS = 10**9
 """Steps of a request that ends only when somebody ends it."""
 
+DOORS = Settings(grpc_port=0, http_port=0, model_control_mode="explicit")
+
 LIMITS = Limits(max_steps=ENDLESS)
 
 
@@ -88,6 +90,7 @@ def live_server(
     models: Models,
     settings: EngineSettings = EngineSettings(limits=LIMITS),  # noqa: B008  frozen
     cache: CacheSettings = CacheSettings(),  # noqa: B008  frozen
+    doors: Settings = DOORS,
 ) -> Iterator[LiveServer]:
     """Serve `models` on free ports until the block is left."""
     metrics = ServerMetrics(METHODS)
@@ -96,7 +99,7 @@ def live_server(
         metrics.watch(service)
 
         async def start() -> Server:
-            server = Server(service, metrics, Settings(grpc_port=0, http_port=0))
+            server = Server(service, metrics, doors)
             await server.start()
             return server
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -13,12 +14,12 @@ import pytest
 
 from tests.images import encoded, random_pixels
 from tests.models import small_classifier
-from tests.rpc.live import ENDLESS, LiveServer, live_server, service_of
+from tests.rpc.live import DOORS, ENDLESS, LiveServer, live_server, service_of
 from unitscope._gen.unitscope.v1 import maximize_pb2, model_pb2
 from unitscope.client import AsyncClient, Client
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Accepted, Maximization, Progress
-from unitscope.errors import ModelRejected, ModelUnloaded, NotFound
+from unitscope.errors import ModelControlOff, ModelRejected, ModelUnloaded, NotFound
 
 STEPS = 200
 
@@ -153,6 +154,17 @@ def test_a_model_that_came_later_is_loaded_by_name(live: LiveServer, directory: 
         with pytest.raises(grpc.RpcError) as caught:
             service.UnloadModel(model_pb2.UnloadModelRequest(model="eyes", model_version="7"))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_where_callers_may_not_control_models_nothing_changes(directory: Path) -> None:
+    doors = replace(DOORS, model_control_mode="none")
+    with live_server(directory, doors=doors) as live, live.client() as client:
+        assert client.maximize(1, model="eyes", steps=3).metrics.model_version == "2"
+        put(directory, "3", weights(3))
+        for ask in (client.load_model, client.unload_model):
+            with pytest.raises(ModelControlOff, match="UNITSCOPE_MODEL_CONTROL_MODE=explicit"):
+                ask("eyes")
+        assert client.maximize(1, model="eyes", steps=3).metrics.model_version == "2"
 
 
 def test_the_asynchronous_client_loads_and_unloads_too(live: LiveServer, client: Client) -> None:

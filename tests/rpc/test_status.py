@@ -16,6 +16,7 @@ from unitscope.errors import (
     DeadGradient,
     DeadlineExceeded,
     InvalidRequest,
+    ModelControlOff,
     ModelRejected,
     ModelUnloaded,
     NotFinite,
@@ -51,6 +52,7 @@ CASES: list[tuple[UnitscopeError, grpc.StatusCode, type[Any] | None]] = [
         grpc.StatusCode.FAILED_PRECONDITION,
         error_details_pb2.PreconditionFailure,
     ),
+    (ModelControlOff(), grpc.StatusCode.PERMISSION_DENIED, None),
     (
         DeadGradient("the gradient is zero"),
         grpc.StatusCode.FAILED_PRECONDITION,

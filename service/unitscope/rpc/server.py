@@ -68,8 +68,9 @@ class Server:
                 ("grpc.so_reuseport", 0),  # otherwise two servers could share a port unnoticed
             ],
         )
+        servicer = Servicer(service, may_control_models=settings.model_control_mode == "explicit")
         add_UnitscopeServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
-            Servicer(service), self._grpc
+            servicer, self._grpc
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)

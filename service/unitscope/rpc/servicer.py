@@ -17,6 +17,7 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import UnitscopeServ
 from unitscope.engine.request import Caller, Maximization, MaximizeRequest, Progress
 from unitscope.engine.service import Service
 from unitscope.engine.ticket import Ticket
+from unitscope.errors import ModelControlOff
 from unitscope.rpc import convert, convert_attribute, convert_model
 from unitscope.rpc.caller import caller_of
 from unitscope.rpc.pages import paginate
@@ -27,8 +28,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Servicer(UnitscopeServiceServicer):
     """Answers from a service. What can take time runs on a thread beside the event loop."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, may_control_models: bool) -> None:
         self._service = service
+        self._may_control_models = may_control_models
 
     async def Maximize(
         self, request: maximize_pb2.MaximizeRequest, context: Context
@@ -110,6 +112,7 @@ class Servicer(UnitscopeServiceServicer):
         self, request: model_pb2.LoadModelRequest, context: Context
     ) -> model_pb2.LoadModelResponse:
         """A model, loaded."""
+        self._check_control()
         info = await asyncio.to_thread(
             self._service.models.load, request.model, request.model_version
         )
@@ -119,8 +122,13 @@ class Servicer(UnitscopeServiceServicer):
         self, request: model_pb2.UnloadModelRequest, context: Context
     ) -> model_pb2.UnloadModelResponse:
         """Nothing, once no request is given the model any more."""
+        self._check_control()
         await asyncio.to_thread(self._service.models.unload, request.model, request.model_version)
         return model_pb2.UnloadModelResponse()
+
+    def _check_control(self) -> None:
+        if not self._may_control_models:
+            raise ModelControlOff
 
     @asynccontextmanager
     async def _submitted(self, request: MaximizeRequest, caller: Caller) -> AsyncIterator[Ticket]:

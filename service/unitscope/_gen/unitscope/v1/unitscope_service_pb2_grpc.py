@@ -163,8 +163,9 @@ class UnitscopeServiceServicer(object):
         changed or came since the server started.
 
         Requests are served meanwhile, as before. If the files cannot be used, a version that was loaded
-        is served on, and `Model.error` says so. Errors: NOT_FOUND, FAILED_PRECONDITION (the files
-        cannot be used).
+        is served on, and `Model.error` says so. Errors: PERMISSION_DENIED (the server was not started
+        with UNITSCOPE_MODEL_CONTROL_MODE=explicit), NOT_FOUND, FAILED_PRECONDITION (the files cannot
+        be used), UNAVAILABLE (loading ended the process that did it, or took too long).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +175,8 @@ class UnitscopeServiceServicer(object):
         """Serves a model no more, until LoadModel.
 
         It answers at once. Requests that run are finished, and the memory is free when the last of them
-        is; later ones end with FAILED_PRECONDITION. Errors: NOT_FOUND.
+        is; later ones end with FAILED_PRECONDITION. Errors: PERMISSION_DENIED (as of LoadModel),
+        NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
