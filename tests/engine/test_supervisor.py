@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.models import small_classifier
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.limits import Limits
-from unitscope.engine.request import Accepted, Maximization, MaximizeRequest, Progress
+from unitscope.engine.request import Accepted, Caller, Maximization, MaximizeRequest, Progress
 from unitscope.engine.supervisor import Supervisor
 from unitscope.engine.ticket import Ticket
 from unitscope.errors import (
@@ -46,6 +47,7 @@ def service(model_directory: Path) -> Iterator[Supervisor]:
 
 def supervisor(
     directory: Path,
+    settings: EngineSettings = SETTINGS,
     *,
     max_workers: int = 8,
     worker_memory_bytes: int = 0,
@@ -53,7 +55,7 @@ def supervisor(
 ) -> Supervisor:
     return Supervisor(
         directory,
-        SETTINGS,
+        settings,
         max_workers=max_workers,
         worker_memory_bytes=worker_memory_bytes,
         load_seconds=load_seconds,
@@ -231,6 +233,30 @@ def test_the_longest_idle_worker_makes_room(model_directory: Path) -> None:
     for ticket in busy:
         ticket.cancel()
     service.close()
+
+
+def test_requests_are_counted_over_all_models(model_directory: Path) -> None:
+    settings = replace(SETTINGS, max_requests=3, max_requests_per_client=2)
+    one, other, third = (Caller(client) for client in ("one", "other", "third"))
+    with closing(supervisor(model_directory, settings)) as service:
+        tickets = [service.submit(request(m, steps=ENDLESS), one) for m in ("small", "bare")]
+        for ticket in tickets:
+            started(ticket)
+        with pytest.raises(QueueFull) as full:
+            service.submit(request("grey"), one)
+        assert full.value.waiting == 0 and full.value.retry_after_seconds > 1000
+        assert "grey" not in service._workers
+        service.submit(request("grey", steps=ENDLESS), other)
+        with pytest.raises(QueueFull):
+            service.submit(request("small"), third)
+        kill(service, "bare")  # it is asked again, and still counts
+        with pytest.raises(QueueFull):
+            service.submit(request("small"), third)
+        for ticket in tickets:
+            ticket.cancel()
+            with pytest.raises(Cancelled):
+                ticket.result()
+        assert service.submit(request("small"), one).result().metrics.steps == 20
 
 
 def test_what_was_unloaded_stays_so_in_the_next_worker(service: Supervisor) -> None:

@@ -79,12 +79,12 @@ class Climb:
 
     def __init__(self, model: str, request: MaximizeRequest, caller: Caller) -> None:
         self.model = model
+        self.caller = caller
         self.number = 0
         self.retried = self.cancelled = False
         self.accepted: Future[Accepted] = Future()
         self.mailbox = Mailbox()
         self._request = replace(request, request_id=request.request_id or str(uuid.uuid4()))
-        self._caller = caller
         self._begun = time.monotonic()
         self._step = 0
 
@@ -94,11 +94,11 @@ class Climb:
 
     def arguments(self) -> Sequence[Any]:
         """The request, and the caller with the time that is left."""
-        timeout = self._caller.timeout_seconds
+        timeout = self.caller.timeout_seconds
         if timeout is None:
-            return self._request, self._caller
+            return self._request, self.caller
         left = max(self._begun + timeout - time.monotonic(), 0.0)
-        return self._request, replace(self._caller, timeout_seconds=left)
+        return self._request, replace(self.caller, timeout_seconds=left)
 
     def said(self, content: Event) -> None:
         if isinstance(content, Progress):

@@ -38,10 +38,11 @@ _log = logging.getLogger(__name__)
 class EngineSettings:
     """How much is taken on.
 
-    `max_requests` are taken in, `max_requests_per_client` of one client, of which `max_active` take
-    turns while the others wait. `program_memory_bytes`: what compiled programs may take together,
-    those of running requests first; a request whose program would take more is refused, one whose
-    program does not fit now waits. `threads` 0 = all cores.
+    `max_requests` are taken in by a server, `max_requests_per_client` of one client, whatever their
+    models. `max_active` of a client take turns in a process while its others wait.
+    `program_memory_bytes`: what compiled programs may take together, those of running requests
+    first; a request whose program would take more is refused, one whose program does not fit now
+    waits. `threads` 0 = all cores.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -118,6 +119,12 @@ class Engine:
             running = self._scheduler.running
             waiting = len(self._jobs) - running
         return Stats(waiting, running, len(self._programs), self._programs.taken_bytes)
+
+    def seconds_until_room(self) -> float:
+        """Until the shortest running request ends, all of them taking turns."""
+        with self._changed:
+            shortest = min((job.remaining for job in self._jobs), default=0)
+            return max(shortest * self._scheduler.running * self._climber.row_seconds, 0.1)
 
     def tidy(self) -> None:
         """Models have left the memory: keep nothing of them once no request uses it."""
@@ -257,14 +264,14 @@ class Engine:
             taken, waiting = len(self._jobs), len(self._jobs) - self._scheduler.running
             own = sum(job.caller.client == caller.client for job in self._jobs)
             if taken >= settings.max_requests or own >= settings.max_requests_per_client:
-                raise QueueFull(waiting, self._seconds_until_room())
+                raise QueueFull(waiting, self.seconds_until_room())
 
     def _check_model(self, plan: Plan) -> None:
         """A model's card may say how many requests it has at most, all versions together."""
         name, limit = plan.model.info.name, plan.model.subject.card.max_requests
         own = sum(job.plan.model.info.name == name for job in self._jobs)
         if limit and own >= limit:
-            raise QueueFull(own, self._seconds_until_room(), model=name)
+            raise QueueFull(own, self.seconds_until_room(), model=name)
 
     def _check_time(self, plan: Plan, caller: Caller) -> None:
         """Refuse at once what would not be done in time even alone, if it takes all its steps."""
@@ -277,11 +284,6 @@ class Engine:
                 f"{plan.accepted().steps} steps take about {needed:.1f} s, "
                 f"the caller waits {given:.1f} s"
             )
-
-    def _seconds_until_room(self) -> float:
-        """Until the shortest running request ends, all of them taking turns."""
-        shortest = min((job.remaining for job in self._jobs), default=0)
-        return max(shortest * self._scheduler.running * self._climber.row_seconds, 0.1)
 
 
 def _share_program(one: Job, other: Job) -> bool:

@@ -10,7 +10,7 @@ crashes, not against attackers: both sides trust what they read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,11 +68,15 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker is. `loaded`: versions in memory. `info`: None where the model is gone."""
+    """How a worker is. `loaded`: versions in memory. `info`: None where the model is gone.
+
+    `seconds_until_room`: as it was when something else changed.
+    """
 
     stats: Stats
     loaded: int
     info: ModelInfo | None
+    seconds_until_room: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 It is the `Service` that the doors see. A model that crashes or takes all memory in native code ends
 its worker; the requests it had are asked once more of a new one, and end with WorkerDied if that
-dies too. Queue, turns and programs belong to the workers, each with an engine of its own.
+dies too. Turns and programs belong to the workers, each with an engine of its own; requests are
+counted over all of them.
 """
 
 from __future__ import annotations
@@ -134,11 +135,7 @@ class Supervisor:
     def stats(self) -> Stats:
         """A glance at all workers; a request waits, too, while its worker starts."""
         with self._lock:
-            taken = sum(
-                call.method == "submit"
-                for worker in self._workers.values()
-                for call in worker.calls.values()
-            )
+            taken = len(self._climbs())
         found = [report.stats for report in self.reports().values()]
         active = min(sum(stats.active for stats in found), taken)
         return Stats(
@@ -171,12 +168,30 @@ class Supervisor:
         """
         with self._lock:
             self._check_open()
+            if isinstance(call, Climb):
+                self._check_room(call.caller)
             worker = self._workers.get(call.model) or self._start(call.model)
             if call.method == "attribute":
                 worker.check_room()
             if call.method not in ("refresh", "news"):
                 self._workers.move_to_end(call.model)
             worker.give(next(self._numbers), call)
+
+    def _climbs(self) -> list[Climb]:
+        """Requests for pictures that have not ended."""
+        calls = [call for worker in self._workers.values() for call in worker.calls.values()]
+        return [call for call in calls if isinstance(call, Climb)]
+
+    def _check_room(self, caller: Caller) -> None:
+        """As an engine does, over all workers."""
+        climbs, settings = self._climbs(), self._settings
+        own = sum(climb.caller.client == caller.client for climb in climbs)
+        if len(climbs) >= settings.max_requests or own >= settings.max_requests_per_client:
+            reports = [worker.report for worker in self._workers.values() if worker.report]
+            busy = [report for report in reports if report.stats.active]
+            soonest = min((report.seconds_until_room for report in busy), default=BUSY_SECONDS)
+            active = sum(report.stats.active for report in busy)
+            raise QueueFull(max(len(climbs) - active, 0), soonest)
 
     def _check_open(self) -> None:
         if self._closing:

@@ -166,8 +166,9 @@ class Worker:
             else:
                 report = Report(self._engine.stats(), self._models.loaded_count(), self._info())
             if report != known:
-                self._reported = report
-                self._send(report)
+                seconds = self._engine.seconds_until_room()
+                self._reported = replace(report, seconds_until_room=seconds)
+                self._send(self._reported)
 
     def _info(self) -> ModelInfo | None:
         infos = self._models.catalogue()
