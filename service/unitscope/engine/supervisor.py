@@ -178,9 +178,9 @@ class Supervisor:
             worker.give(next(self._numbers), call)
 
     def _climbs(self) -> list[Climb]:
-        """Requests for pictures that have not ended."""
+        """Requests for pictures that somebody waits for."""
         calls = [call for worker in self._workers.values() for call in worker.calls.values()]
-        return [call for call in calls if isinstance(call, Climb)]
+        return [call for call in calls if isinstance(call, Climb) and not call.cancelled]
 
     def _check_room(self, caller: Caller) -> None:
         """As an engine does, over all workers."""
