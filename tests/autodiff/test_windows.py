@@ -19,6 +19,7 @@ from unitscope.autodiff.vjp import differentiate
 from unitscope.errors import ModelRejected
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Graph
+from unitscope.graph.target import PROCESSOR, Target
 
 RNG = np.random.default_rng(0)
 
@@ -41,6 +42,29 @@ def test_conv(
         dilations=[dilation, 1], pads=pads, group=group,
     )  # fmt: skip
     assert_transpose(x, *found)
+
+
+@pytest.mark.parametrize("size", [11, 12])
+@pytest.mark.parametrize("pads", [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (0, 3)], ids=str)
+@pytest.mark.parametrize(("taps", "stride"), [(1, 2), (3, 2), (4, 3), (5, 2)])
+def test_padding_that_is_even_gives_the_same(
+    taps: int, stride: int, pads: tuple[int, int], size: int
+) -> None:
+    """CUDA's kernel of ConvTranspose takes no other."""
+    kernel = np.random.default_rng(0).standard_normal((3, 2, taps, taps)).astype(np.float32)
+    given = [pads[0], pads[0], pads[1], pads[1]]
+    found = []
+    for target in (PROCESSOR, Target(even_pads=True)):
+        op = Emitter(Graph(18, target))
+        x = op.graph.add_input("x", np.float32, (1, 2, size, size))
+        y = op.Conv(x, kernel, strides=[stride] * 2, pads=given)
+        dy = op.graph.add_input("dy", np.float32, y.shape or ())
+        dx = differentiate(op, output=y, wrt=x, cotangent=dy, rules=RULES)
+        used = [n.attributes["pads"] for n in op.graph.nodes if n.op_type == "ConvTranspose"]
+        assert target is PROCESSOR or all(both[:2] == both[2:] for both in used)
+        given_back = np.random.default_rng(1).standard_normal(y.static_shape).astype(np.float32)
+        found.append(run(op, [dx], {"dy": given_back})[0])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
 
 
 def test_a_concatenation_under_a_convolution_cuts_its_kernel() -> None:

@@ -16,12 +16,15 @@ from unitscope.ascent.subject import emit_subject, first_rows, fit, port
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Value
 from unitscope.graph.lower import emitter_for
+from unitscope.graph.target import PROCESSOR, Target
 from unitscope.graph.tensors import Tensors
 
 
-def begin(spec: ProgramSpec, count: int | None = None) -> tuple[Emitter, list[Value]]:
+def begin(
+    spec: ProgramSpec, count: int | None = None, target: Target = PROCESSOR
+) -> tuple[Emitter, list[Value]]:
     """An emitter, and the first `count` of the state's inputs."""
-    op = emitter_for(spec.subject.model)
+    op = emitter_for(spec.subject.model, target)
     shapes = list(spec.state_shapes.items())[:count]
     return op, [rows_of(op, spec, name, shape) for name, shape in shapes]
 

@@ -27,13 +27,14 @@ from unitscope.autodiff.vjp import differentiate
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Parts, Value
 from unitscope.graph.layers import Layer
+from unitscope.graph.target import PROCESSOR, Target
 from unitscope.graph.tensors import Tensors
 
 _SMALLEST_NORM = 1e-30
 """Gradients below count as zero; the largest image's √size divided by it is still finite."""
 
 
-def build_step(spec: ProgramSpec) -> Parts:
+def build_step(spec: ProgramSpec, target: Target = PROCESSOR) -> Parts:
     """One step upwards of N rows.
 
     Every row has inputs of its own (see `port`), so that requests come and go between steps: the
@@ -42,17 +43,18 @@ def build_step(spec: ProgramSpec) -> Parts:
     strengths of the regularizers; `unlike` `[1, units²]` if there is such a layer: the textures to
     keep away from, times the share of the activation they cost. With V views: `matrices`
     `[V, 2, 3]`, and of the filters `blur` `[V, K]`, the kernels, and `noise` `[V, C, H, W]`, to be
-    added.
+    added. In half precision `scale` `[1]`: so much larger is the gradient on its way back.
     Outputs: the next state of every row, `activation` `[N]` before the step and `gradient_norm`
     `[N]`.
     """
-    op, state = begin(spec)
+    op, state = begin(spec, target=target)
     parameters, step = state[0], _per_row(op, spec, "step")
     image = image_of(op, spec, parameters)
     tensors = look(op, spec, _seen(op, spec, image))
     activation = activation_of(op, spec, tensors, views=max(spec.views, 1))
     score = _score(op, spec, activation, image)
-    seed = op.const(np.ones(spec.rows), np.float32)
+    ones = op.const(np.ones(spec.rows), np.float32)
+    seed = scale = rows_of(op, spec, "scale", (1,)) if target.half else ones
     if spec.unlike is not None:
         slope = differentiate(op, output=score, wrt=activation, cotangent=seed, rules=RULES)
         worth = op.Abs(op.Mul(activation, slope))
@@ -60,6 +62,8 @@ def build_step(spec: ProgramSpec) -> Parts:
         seed = op.Concat(seed, op.Neg(worth), axis=0)
     rules = REDIRECTED if spec.redirect else RULES
     pull = differentiate(op, output=score, wrt=image, cotangent=seed, rules=rules)
+    if target.half:
+        pull = op.Div(pull, op.Reshape(scale, [-1, 1, 1, 1]))
     gradient = differentiate(op, output=image, wrt=parameters, cotangent=pull, rules=RULES)
     norm = _row_norm(op, gradient)
     optimizer = OPTIMIZERS[spec.optimizer]

@@ -100,9 +100,13 @@ def build_forward(subject: Subject, rows: int, names: Sequence[str]) -> Parts:
 
 
 def fit(op: Emitter, subject: Subject, picture: Value) -> Value:
-    """A prepared picture `[N, C, H, W]` or `[N, H, W, C]` in the shape and type the model takes."""
+    """A prepared picture `[N, C, H, W]` or `[N, H, W, C]` in the shape and type the model takes, or
+    in half precision where the graph's target asks for that.
+    """
     if len(subject.input_shape) != 3:
         picture = op.Reshape(picture, [-1, *subject.input_shape])
+    if op.graph.target.half:
+        return op.Cast(picture, to=TensorProto.FLOAT16)
     return op.Cast(picture, to=TensorProto.DOUBLE) if subject.input_type == np.float64 else picture
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from unitscope.graph.target import PROCESSOR, Target
+
 Dim = int | str
 """A size, or the name of a size known only at run time. Equal names mean equal sizes."""
 Shape = tuple[Dim, ...]
@@ -82,8 +84,9 @@ class Graph:
     `whole`: floats that carry what the model declares as whole numbers: quantized values, pixels.
     """
 
-    def __init__(self, opset: int) -> None:
+    def __init__(self, opset: int, target: Target = PROCESSOR) -> None:
         self.opset = opset
+        self.target = target
         self.whole: set[Value] = set()
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []

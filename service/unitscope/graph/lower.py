@@ -23,29 +23,32 @@ from unitscope.graph.body import body_of, bound_to
 from unitscope.graph.dialect import STANDARD
 from unitscope.graph.emit import Emitter
 from unitscope.graph.fold import folded
+from unitscope.graph.half import HalfEmitter
 from unitscope.graph.inputs import declared_type
 from unitscope.graph.ir import Graph, Value
 from unitscope.graph.lowerings import LOWERINGS
 from unitscope.graph.model import Model
 from unitscope.graph.rebatch import Shapes, Widening
 from unitscope.graph.signature import Uncovered
+from unitscope.graph.target import PROCESSOR, Target
 from unitscope.graph.tensors import Tensors
 
 Keep = Callable[[str], bool]
 """Told an operator of the standard domain, says whether it has a gradient rule."""
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 _THIS_MACHINE_ONLY = "com.microsoft.nchwc"
 
 
-def emitter_for(model: Model) -> Emitter:
+def emitter_for(model: Model, target: Target = PROCESSOR) -> Emitter:
     """An emitter on an empty graph of the model's opset that hands out none of its names."""
-    graph = Graph(model.opset)
+    graph = Graph(model.opset, target)
     graph.reserve(name for node in model.graph.node for name in node.output)
     graph.reserve(model.weights)
     graph.reserve(value.name for value in model.graph.input)
-    return Emitter(graph)
+    return HalfEmitter(graph) if target.half else Emitter(graph)
 
 
 def lower(
@@ -101,6 +104,8 @@ def _lower_node(
 ) -> None:
     domain = "" if node.domain in STANDARD else node.domain
     attributes = {a.name: _attribute(a) for a in node.attribute}
+    if _stays_half(node, inputs, attributes):
+        attributes["to"] = TensorProto.FLOAT16
     if node.op_type == "Constant" and not domain:
         results: Sequence[Value | None] = [_constant("", _constant_content(node, attributes))]
     elif node.op_type == "If" and not domain:
@@ -124,6 +129,14 @@ def _lower_node(
     for local, result in zip(node.output, results, strict=False):
         if local and result is not None:
             tensors.add(local, _named(op, result, names(local)))
+
+
+def _stays_half(
+    node: onnx.NodeProto, inputs: Sequence[Value | None], attributes: Mapping[str, Any]
+) -> bool:
+    """Whether the model would leave half precision: that is for those to say who asked for it."""
+    x = inputs[0] if node.op_type == "Cast" else None
+    return x is not None and x.dtype == np.float16 and attributes["to"] in _FLOATS
 
 
 def _said_otherwise(

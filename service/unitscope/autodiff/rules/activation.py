@@ -59,9 +59,8 @@ def clip(
     ReLU6 has a form of its own that keeps ONNX Runtime's blocked layout; at a bound it is 0.
     """
     ceiling = _scalar(high)
-    if _scalar(low) == 0 and ceiling is not None and ceiling > 0 and y.dtype.itemsize >= 4:
-        headroom = op.HardSigmoid(y, alpha=-_reciprocal(ceiling), beta=1.0)
-        return (op.Mul(dy, positive(op, op.Mul(y, headroom))),)
+    if _scalar(low) == 0 and ceiling is not None and ceiling > 0:
+        return (op.Mul(dy, _between(op, y, ceiling)),)
     below = x if low is None else op.Max(x, low)
     cut = op.Greater(below, y)
     dhigh = where(op, cut, dy, times=dy)
@@ -191,6 +190,14 @@ def positive(op: Emitter, y: Value) -> Value:
     if y.dtype.itemsize < 4:
         return where(op, op.Greater(y, 0.0), y)
     return op.HardSigmoid(y, alpha=3e38, beta=0.0)
+
+
+def _between(op: Emitter, y: Value, ceiling: float) -> Value:
+    """1 where 0 < y < ceiling, else 0, for y in 0..ceiling"""
+    if y.dtype.itemsize < 4:
+        return where(op, op.And(op.Greater(y, 0.0), op.Less(y, ceiling)), y)
+    headroom = op.HardSigmoid(y, alpha=-_reciprocal(ceiling), beta=1.0)
+    return positive(op, op.Mul(y, headroom))
 
 
 def _bent(op: Emitter, dy: Value, x: Value, above: float, below: Value) -> Value:

@@ -81,26 +81,46 @@ def scatter_windows(
     if all(s == 1 for s in window.strides) and kernel.const is not None:
         ends = [w if o is None else o for o, w in zip(overhangs, window.ends, strict=True)]
         return _mirrored(op, dy, kernel.const, window, ends, like, group)
+    even = op.graph.target.even_pads and like.static_shape is not None
+    firsts, lasts, more = zip(
+        *(
+            _margins(*axis, even=even)
+            for axis in zip(overhangs, window.begins, window.ends, window.strides, strict=True)
+        ),
+        strict=True,
+    )
     dx = op.ConvTranspose(
         dy,
         kernel,
         group=group,
         strides=list(window.strides),
         dilations=list(window.dilations),
-        pads=[
-            *window.begins,
-            *(
-                end if over is None else max(over, 0)
-                for over, end in zip(overhangs, window.ends, strict=True)
-            ),
-        ],
-        output_padding=[
-            stride - 1 if over is None else max(-over, 0)
-            for over, stride in zip(overhangs, window.strides, strict=True)
-        ],
+        pads=[*firsts, *lasts],
+        output_padding=list(more),
     )
-    open_axes = [2 + i for i, over in enumerate(overhangs) if over is None]
+    spatial = [*range(2, like.rank)]
+    if even and dx.shape != like.shape:
+        cut = np.subtract(window.begins, firsts)
+        return op.Slice(dx, cut, cut + (like.static_shape or ())[2:], spatial)
+    open_axes = [axis for axis, over in zip(spatial, overhangs, strict=True) if over is None]
     return op.shaped(crop_to(op, dx, like, open_axes), like)
+
+
+def _margins(
+    over: int | None, begin: int, end: int, stride: int, *, even: bool
+) -> tuple[int, int, int]:
+    """What a transposed convolution leaves out at both ends of an axis, and what it adds.
+
+    `even`: both ends alike, and the result may be larger.
+    """
+    if over is None:
+        return begin, end, stride - 1
+    if not even:
+        return begin, max(over, 0), max(-over, 0)
+    if 0 <= begin - over < stride:
+        return begin, begin, begin - over
+    alike = min(begin, max(over, 0))
+    return alike, alike, max(-over, 0)
 
 
 def crop_to(op: Emitter, value: Value, like: Value, axes: Ints) -> Value:
