@@ -1,8 +1,10 @@
-"""What is timed of one model: unitscope's graphs, the file itself, and PyTorch where it is."""
+"""What is timed of unitscope: a model's file, its gradient, and steps as the engine takes them."""
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,66 +14,96 @@ from benchmarks.timing import Task
 from unitscope.ascent.inputs import fixed_inputs, step_inputs
 from unitscope.ascent.objectives import one_hot
 from unitscope.ascent.probe import build_probe
-from unitscope.engine.executor import Ascent, Executor
+from unitscope.engine.executor import Ascent, Executor, Program
 from unitscope.engine.loaded import LoadedModel
-from unitscope.engine.plan import resolve
+from unitscope.engine.plan import Plan, resolve
 from unitscope.engine.request import MaximizeRequest
 from unitscope.engine.session import FileSession, Session
+from unitscope.engine.sharing import Weights, compile_shared
 from unitscope.graph.layers import Layer
 
 Array = np.ndarray[Any, Any]
+_DIGEST_STEPS = 3
 
 
-def graph_tasks(path: Path, model: LoadedModel, layer: Layer, rows: int) -> dict[str, Task]:
-    """A forward pass of the file up to `layer`, and its gradient, for `rows` pictures."""
-    probe = build_probe(model.subject, layer.tensor, rows)
-    shown, gradient = Session(probe.forward), Session(probe.gradient)
-    rng = np.random.default_rng(0)
-    card = model.subject.card
-    pictures = rng.random((rows, len(card.channels), card.height_px, card.width_px), np.float32)
-    cotangent = rng.standard_normal(probe.layer_shape).astype(probe.layer_type)
-    fed = shown.run(pictures)[0]
-    file = FileSession(path, model.subject, layer.tensor)
-    return {
-        "forward": lambda: file.run(fed),
-        "gradient": lambda: gradient.run(pictures, cotangent),
-    }
+class LayerGraphs:
+    """The file up to a layer, and the layer with its gradient, for `rows` pictures.
+
+    `fed`: what the model takes. `weights`: shared with others, as among programs.
+    """
+
+    def __init__(
+        self, path: Path, model: LoadedModel, layer: Layer, rows: int, weights: Weights
+    ) -> None:
+        probe = build_probe(model.subject, layer.tensor, rows)
+        rng, card = np.random.default_rng(0), model.subject.card
+        shape = (rows, len(card.channels), card.height_px, card.width_px)
+        self._pictures = rng.random(shape, np.float32)
+        self.cotangent = rng.standard_normal(probe.layer_shape).astype(probe.layer_type)
+        shown = Session(probe.forward)
+        black, white, self.fed = (
+            shown.run(pictures)[0]
+            for pictures in (np.zeros(shape, "f"), np.ones(shape, "f"), self._pictures)
+        )
+        self._slope = white - black
+        self._file = FileSession(path, model.subject, layer.tensor)
+        self._compiled = compile_shared(probe.gradient, weights, threads=0, packed=True)
+        names = (declared.name for declared in self._compiled.session.get_inputs())
+        self._inputs = dict(zip(names, (self._pictures, self.cotangent), strict=True))
+
+    def forward(self) -> object:
+        """A pass of the file in ONNX Runtime: the yardstick."""
+        return self._file.run(self.fed)
+
+    def gradient(self) -> Array:
+        """By the pictures, before preprocessing."""
+        _, gradient = self._compiled.session.run(None, self._inputs)
+        return np.asarray(gradient)
+
+    def difference(self, theirs: Array) -> float:
+        """Of somebody's gradient by `fed` from ours, over the size of ours."""
+        ours = self.gradient()
+        return float(np.linalg.norm(ours - theirs * self._slope) / np.linalg.norm(ours))
 
 
-def step_task(model: LoadedModel) -> Task:
-    """A whole ascent step to the logits: image, transforms, preprocessing, optimizer, Python."""
-    plan = resolve(MaximizeRequest(unit=0), model)
-    executor = Executor()
-    spec = plan.stages[-1].spec
-    program = executor.compile(spec)
-    parameters = plan.recipe.start.draw(0, spec.parameterization, spec.image)
-    weights = [one_hot(plan.layer, 0, None)]
-    ascent = Ascent(program, parameters, fixed_inputs(spec, plan.recipe, plan.prior, weights, None))
+@dataclass(frozen=True, slots=True)
+class Climbing:
+    """Ascents of one request's kind, as the engine runs them."""
 
-    def step() -> object:
-        return executor.step(program, [ascent], [step_inputs(spec, plan.recipe, seed=0, step=1)])
+    executor: Executor
+    plan: Plan
 
-    return step
+    def program(self, rows: int) -> Program:
+        """That steps so many of them at once."""
+        return self.executor.compile(replace(self.plan.stages[-1].spec, rows=rows))
+
+    def begun(self, program: Program) -> Ascent:
+        """One that has not taken a step."""
+        plan, spec = self.plan, self.plan.stages[-1].spec
+        parameters = plan.recipe.start.draw(0, spec.parameterization, spec.image)
+        weights = [one_hot(plan.layer, 0, None)]
+        return Ascent(
+            program, parameters, fixed_inputs(spec, plan.recipe, plan.prior, weights, None)
+        )
+
+    def step(self, program: Program, ascents: list[Ascent], step: int = 1) -> object:
+        """Image, views, preprocessing, gradient, optimizer, measures and Python."""
+        spec, recipe = self.plan.stages[-1].spec, self.plan.recipe
+        inputs = [step_inputs(spec, recipe, seed, step) for seed in range(len(ascents))]
+        return self.executor.step(program, ascents, inputs)
+
+    def task(self, program: Program) -> Task:
+        """A step of every row of `program`."""
+        return partial(self.step, program, [self.begun(program) for _ in range(program.spec.rows)])
+
+    def digest(self, program: Program) -> str:
+        """SHA-256 of the parameters after a few steps of a program with one row."""
+        ascent = self.begun(program)
+        for step in range(1, _DIGEST_STEPS + 1):
+            self.step(program, [ascent], step)
+        return hashlib.sha256(ascent.parameters().tobytes()).hexdigest()
 
 
-def torch_tasks(module: Any, shape: list[int], rows: int) -> dict[str, Task]:
-    """PyTorch's gradient of the logits by the picture, its weights frozen: two memory formats."""
-    torch: Any = importlib.import_module("torch")
-    module.requires_grad_(requires_grad=False)
-    picture = torch.randn(rows, *shape)
-    cotangent = torch.randn_like(module(picture))
-
-    def gradient(module: Any, picture: Any) -> Task:
-        def run() -> object:
-            x = picture.detach().requires_grad_()
-            return torch.autograd.grad(module(x), x, cotangent)
-
-        return run
-
-    last = torch.channels_last
-    return {
-        "torch": gradient(module, picture),
-        "torch_channels_last": gradient(
-            module.to(memory_format=last), picture.to(memory_format=last)
-        ),
-    }
+def climbing(model: LoadedModel, executor: Executor, layer: str = "") -> Climbing:
+    """Of the first unit of a layer ("" = logits), everything else by default."""
+    return Climbing(executor, resolve(MaximizeRequest(unit=0, layer=layer), model))

@@ -23,6 +23,8 @@ MODELS = {
 
 def module_of(name: str) -> tuple[Any, list[int]]:
     """The PyTorch module in evaluation mode, and the shape of its picture."""
+    if name not in MODELS:
+        raise ValueError(f"{name} is not in benchmarks/zoo.py")
     from scripts.exported_models import build
 
     module, shape = build(MODELS[name], name)
