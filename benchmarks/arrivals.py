@@ -53,6 +53,34 @@ def arrive(load: Load) -> list[Answer]:
     return asyncio.run(_arrive(load))
 
 
+def crowd(load: Load, requests: int) -> float:
+    """Seconds until so many requests that are asked at once have been answered."""
+    os.sched_setaffinity(0, [load.core])
+    return asyncio.run(_crowd(load, requests))
+
+
+async def _crowd(load: Load, requests: int) -> float:
+    client = AsyncClient(load.target, name=f"client-{load.seed}")
+    await client.health()  # it is connected
+    begun = time.monotonic()
+    asked = [_ask(client, load, load.units[i % len(load.units)], i) for i in range(requests)]
+    await asyncio.gather(*(_answer(events, begun) for events in asked))
+    await client.close()
+    return time.monotonic() - begun
+
+
+def _ask(client: AsyncClient, load: Load, unit: tuple[str, int], seed: int) -> AsyncIterator[Event]:
+    layer, index = unit
+    return client.stream(
+        index,
+        model=load.model,
+        layer=layer,
+        steps=load.steps,
+        seed=seed,
+        progress_every_steps=max(load.steps // PROGRESSES, 1),
+    )
+
+
 async def _arrive(load: Load) -> list[Answer]:
     rng = random.Random(load.seed)
     client = AsyncClient(load.target, name=f"client-{load.seed}")
@@ -60,16 +88,7 @@ async def _arrive(load: Load) -> list[Answer]:
     at = rng.expovariate(load.rate)
     while at < load.seconds:
         await asyncio.sleep(max(begun + at - time.monotonic(), 0.0))
-        layer, unit = rng.choice(load.units)
-        seed = rng.getrandbits(32)
-        asked = client.stream(
-            unit,
-            model=load.model,
-            layer=layer,
-            steps=load.steps,
-            seed=seed,
-            progress_every_steps=max(load.steps // PROGRESSES, 1),
-        )
+        asked = _ask(client, load, rng.choice(load.units), rng.getrandbits(32))
         calls.append(asyncio.create_task(_answer(asked, begun)))
         at += rng.expovariate(load.rate)
     answers = await asyncio.gather(*calls)

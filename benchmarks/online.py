@@ -9,6 +9,9 @@ A server is started and asked, and an engine in this process does the same work 
 - *load*: Poisson arrivals from several client processes, mixed layers and units, at stated parts
   of what the engine does offline; the last is beyond what it can. They have the last core for
   themselves, server and engine the others.
+- *saturation*: as many requests as keep everybody busy for a while, asked of the engine by itself
+  and of the server, in turn; callers as before. Where the machine has other work, the seconds of
+  the processor that each took say more.
 - *soak*: thousands of requests of few steps: does memory grow, does the last wait longer?
 """
 
@@ -26,10 +29,11 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arrivals import Load, arrive
+from benchmarks.arrivals import Load, arrive, crowd
 from benchmarks.timing import environment
 from scripts.demo import Addresses, running_server
 from unitscope.client import Client
@@ -46,6 +50,8 @@ UNITS = 8
 CLIENTS = 4
 RATES = (0.5, 0.8, 1.5)
 LONE_CALLS = 20
+BUSY_SECONDS = 5
+ROUNDS = 5
 SOAK_WARM_UP = 500
 
 
@@ -74,6 +80,7 @@ def main() -> None:
         offline = bench.offline()
         for rate in RATES:
             bench.say("load", bench.load(rate, offline, options.seconds))
+        bench.say("saturation", bench.saturation(offline))
         if options.soak:
             bench.say("soak", bench.soak(options.soak))
 
@@ -143,23 +150,9 @@ class Bench:
 
     def load(self, part: float, offline: float, seconds: float) -> Result:
         """Latency and throughput at `part` of the offline rate."""
-        rate = part * offline / CLIENTS
-        loads = [
-            Load(
-                target=self._addresses.grpc,
-                model=self._model,
-                rate=rate,
-                seconds=seconds,
-                units=self._units,
-                steps=self._steps,
-                seed=seed,
-                core=self._callers_core,
-            )
-            for seed in range(CLIENTS)
-        ]
+        loads = self._loads(part * offline / CLIENTS, seconds)
         before = self._fill()
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(CLIENTS, mp_context=context) as pool:
+        with _clients() as pool:
             answers = [answer for found in pool.map(arrive, loads) for answer in found]
         done = [answer for answer in answers if answer.finished is not None]
         took = max(one.arrived + one.finished for one in done if one.finished is not None)
@@ -174,6 +167,27 @@ class Bench:
             "latency": _spread([one.finished for one in done]),
             "first_progress": _spread([one.first_progress for one in done]),
             "rows_per_step": round((after[0] - before[0]) / max(after[1] - before[1], 1), 2),
+        }
+
+    def saturation(self, offline: float) -> Result:
+        """Throughput beside that of the engine by itself; both have the same requests."""
+        each = max(min(int(BUSY_SECONDS * offline), 4 * CROWD), CROWD) // CLIENTS
+        loads, server = self._loads(0.0, 0.0), self._addresses.pid
+        rounds = []
+        with _clients() as pool:
+            for _ in range(1 + ROUNDS):
+                begun = _cpu_seconds(os.getpid()), _cpu_seconds(server)
+                here = _seconds(partial(self._crowd_here, each))
+                there = max(pool.map(partial(crowd, requests=each), loads))
+                ended = _cpu_seconds(os.getpid()), _cpu_seconds(server)
+                rounds.append((here, there, ended[0] - begun[0], ended[1] - begun[1]))
+        here, there, here_cpu, there_cpu = map(statistics.median, zip(*rounds[1:], strict=True))
+        return {
+            "requests": CLIENTS * each,
+            "engine_s": round(here, 2),
+            "service_s": round(there, 2),
+            "done_by_offline": round(here / there, 3),
+            "cpu_of_engine_by_service": round(here_cpu / there_cpu, 3),
         }
 
     def soak(self, requests: int) -> Result:
@@ -197,6 +211,35 @@ class Bench:
             "latency_first_thousand_ms": _ms(statistics.median(first)),
             "latency_last_thousand_ms": _ms(statistics.median(last)),
         }
+
+    def _loads(self, rate: float, seconds: float) -> list[Load]:
+        """Of each client."""
+        return [
+            Load(
+                target=self._addresses.grpc,
+                model=self._model,
+                rate=rate,
+                seconds=seconds,
+                units=self._units,
+                steps=self._steps,
+                seed=seed,
+                core=self._callers_core,
+            )
+            for seed in range(CLIENTS)
+        ]
+
+    def _crowd_here(self, each: int) -> None:
+        """What `crowd` asks, of the engine."""
+        tickets = []
+        for number, client in product(range(each), range(CLIENTS)):
+            layer, unit = self._units[number % len(self._units)]
+            request = MaximizeRequest(
+                unit=unit, model=self._model, layer=layer, steps=self._steps, seed=number
+            )
+            caller = Caller(f"client-{client}", progress_every_steps=0)
+            tickets.append(self._engine.submit(request, caller))
+        for ticket in tickets:
+            ticket.result()
 
     def _here(self, seed: int) -> object:
         layer, unit = self._units[0]
@@ -224,6 +267,10 @@ class Bench:
         return float(found[2]), float(found[1])
 
 
+def _clients() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(CLIENTS, mp_context=multiprocessing.get_context("spawn"))
+
+
 def _seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
@@ -247,9 +294,19 @@ def _spread(values: Sequence[float | None]) -> dict[str, float]:
 def _resident_bytes(pid: int) -> int:
     """Of a process and those it started."""
     own = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return (int(own[1]) << 10 if own else 0) + sum(map(_resident_bytes, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
     lists = Path(f"/proc/{pid}/task").glob("*/children")
-    children = [int(child) for found in lists for child in found.read_text().split()]
-    return (int(own[1]) << 10 if own else 0) + sum(map(_resident_bytes, children))
+    return [int(child) for found in lists for child in found.read_text().split()]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a process so far, and of its workers."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    workers = 0.0 if pid == os.getpid() else sum(map(_cpu_seconds, _children(pid)))
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") + workers
 
 
 if __name__ == "__main__":

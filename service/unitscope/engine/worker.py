@@ -91,6 +91,7 @@ class Worker:
             self._told.append(("step", (seconds, rows)))
         if time.monotonic() > self._told_at + _PASS_ON_SECONDS:
             self._pass_on()
+            self._report(whole=False)
 
     def compiled(self, seconds: float) -> None:
         """A program was built."""
@@ -117,7 +118,8 @@ class Worker:
         error = None
         try:
             async for content in self._contents(call):
-                self._report(whole=not isinstance(content, Accepted | Progress | Maximization))
+                if not isinstance(content, Progress | Maximization):
+                    self._report(whole=not isinstance(content, Accepted))
                 self._send(Said(call.number, content))
         except Exception as caught:  # ends this call, whatever it was, and no other
             error = _portable(caught)
