@@ -87,7 +87,7 @@ def memory(path: Path) -> dict[str, float]:
         "model_mib": round(loaded - empty, 1),
         "compiled_mib": round(built - empty, 1),
         "run_mib": round(run - empty, 1),
-        "times_weights": round((built - empty) / weights, 2),
+        "times_weights": round((run - empty) / weights, 2),
     }
 
 
