@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from unitscope.config import read_settings
 from unitscope.engine.attribution import AttributeRequest, Attribution
 from unitscope.engine.attributor import Attributor
-from unitscope.engine.engine import Engine
+from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import Caller, Event, Maximization, MaximizeRequest, Progress
 from unitscope.errors import InvalidRequest
@@ -30,13 +31,14 @@ def maximize(
     """The picture that `unit` of `layer` prefers.
 
     `model`: the name of the embedded model ("" = default) or the path of an ONNX file. `options`:
-    the other fields of `MaximizeRequest`. Raises InvalidRequest, NotFound, ModelRejected or
-    DeadGradient. Every call compiles anew; keep an `Engine` to climb many units.
+    the other fields of `MaximizeRequest`. The device and its like are read from the environment, as
+    a server's are. Raises InvalidRequest, NotFound, ModelRejected or DeadGradient. Every call
+    compiles anew; keep an `Engine` to climb many units.
     """
     repository = Repository()
     name = open_model(repository, model)
     request = MaximizeRequest(unit=unit, model=name, layer=layer, steps=steps, seed=seed, **options)
-    with Engine(repository) as engine:
+    with Engine(repository, read_settings(EngineSettings)) as engine:
         return follow(engine.submit(request, _caller(on_progress)).events(), on_progress)
 
 
@@ -53,7 +55,7 @@ def maximize_several(
     """
     repository = Repository()
     name = open_model(repository, model)
-    with Engine(repository) as engine:
+    with Engine(repository, read_settings(EngineSettings)) as engine:
 
         def ask(**given: Any) -> Maximization:
             request = MaximizeRequest(unit=unit, model=name, **given)

@@ -13,6 +13,7 @@ from tests.images import encoded, random_pixels
 from tests.models import CARD, small_classifier
 from unitscope.ascent.presets import Regularizer
 from unitscope.ascent.transforms import Transform
+from unitscope.engine.device import THE_PROCESSOR
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.record import DELIVERY
 from unitscope.engine.repository import Repository
@@ -47,7 +48,7 @@ def test_every_field_is_tried() -> None:
 @pytest.mark.parametrize("name", OTHER)
 def test_what_decides_the_bytes_changes_it(info: ModelInfo, name: str) -> None:
     changed = replace(PLAIN, **{name: OTHER[name]})
-    assert result_key(changed, info) != result_key(PLAIN, info)
+    assert result_key(changed, info, THE_PROCESSOR) != result_key(PLAIN, info, THE_PROCESSOR)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,14 @@ def test_what_decides_the_bytes_changes_it(info: ModelInfo, name: str) -> None:
     ids=str,
 )
 def test_what_asks_for_the_same_shares_it(info: ModelInfo, options: dict[str, Any]) -> None:
-    assert result_key(replace(PLAIN, **options), info) == result_key(PLAIN, info)
+    assert result_key(replace(PLAIN, **options), info, THE_PROCESSOR) == result_key(
+        PLAIN, info, THE_PROCESSOR
+    )
 
 
 def test_half_a_range_is_the_range(info: ModelInfo) -> None:
     half, whole = (replace(PLAIN, transforms=(Transform("flip", *low),)) for low in ((), (0.5,)))
-    assert result_key(half, info) == result_key(whole, info)
+    assert result_key(half, info, THE_PROCESSOR) == result_key(whole, info, THE_PROCESSOR)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_what_the_card_says_counts(tmp_path: Path, was: str, now: str) -> None:
     keys = []
     for card in (CARD, CARD.replace(was, now)):
         path.with_suffix(".toml").write_text(card)
-        keys.append(result_key(PLAIN, Repository(tmp_path).info("small")))
+        keys.append(result_key(PLAIN, Repository(tmp_path).info("small"), THE_PROCESSOR))
     assert (keys[0] == keys[1]) == ("constants" in now)
 
 
@@ -91,7 +94,7 @@ def test_another_file_name_or_version_counts(repository: Repository, info: Model
         replace(info, name="other"),
         replace(info, version="2"),
     )
-    assert len({result_key(PLAIN, other) for other in (info, *others)}) == 4
+    assert len({result_key(PLAIN, other, THE_PROCESSOR) for other in (info, *others)}) == 4
 
 
 def test_a_digest_of_a_request_leaves_only_its_name_out() -> None:

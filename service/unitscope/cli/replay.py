@@ -13,7 +13,8 @@ from PIL import Image
 
 from unitscope.api import ProgressListener, follow, open_model
 from unitscope.client import Client
-from unitscope.engine.engine import Engine
+from unitscope.config import read_settings
+from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.plain import brief
 from unitscope.engine.record import Record, parse, read
@@ -64,7 +65,7 @@ def _here(
         expected = f"the path of the file with SHA-256 {record.model_sha256}"
         raise InvalidRequest("model", brief(name), expected)
     _check(record, repository.get(name).info)
-    with Engine(repository) as engine:
+    with Engine(repository, read_settings(EngineSettings)) as engine:
         ticket = engine.submit(replace(request, model=name, model_version=""))
         return follow(ticket.events(), on_progress)
 

@@ -19,6 +19,7 @@ from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import Attributor
 from unitscope.engine.batches import ROWS, Batches
 from unitscope.engine.climber import Climber, End, NoObserver, Observer
+from unitscope.engine.device import find_device
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.job import Job
 from unitscope.engine.limits import Limits, check
@@ -42,7 +43,8 @@ class EngineSettings:
     models. `max_active` of a client take turns in a process while its others wait.
     `program_memory_bytes`: what compiled programs may take together, those of running requests
     first; a request whose program would take more is refused, one whose program does not fit now
-    waits. `threads` 0 = all cores.
+    waits. `threads` 0 = all cores. `device`: where programs run, "cpu", "cuda" or, of several,
+    "cuda:1". `precision`: of models and their gradients on CUDA, "float32" or "float16".
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -51,10 +53,15 @@ class EngineSettings:
     max_active: int = 16
     program_memory_bytes: int = 4 << 30
     threads: int = 0
+    device: str = "cpu"
+    precision: str = "float32"
 
 
 class Engine:
-    """Serves requests until closed. All methods may be called from any thread."""
+    """Serves requests until closed. All methods may be called from any thread.
+
+    Raises InvalidRequest where there is no such device as the settings name.
+    """
 
     def __init__(
         self,
@@ -66,7 +73,9 @@ class Engine:
         self._settings = settings
         self._observer = observer or NoObserver()
         self._attributor = Attributor(repository)
-        self._executor = Executor(threads=settings.threads)
+        self._executor = Executor(
+            threads=settings.threads, device=find_device(settings.device, settings.precision)
+        )
         self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
         self._jobs: set[Job] = set()
         self._held: dict[Job, Program] = {}
@@ -118,7 +127,10 @@ class Engine:
         with self._changed:
             running = self._scheduler.running
             waiting = len(self._jobs) - running
-        return Stats(waiting, running, len(self._programs), self._programs.taken_bytes)
+        programs = self._programs
+        return Stats(
+            waiting, running, len(programs), programs.taken_bytes, programs.nodes_elsewhere
+        )
 
     def seconds_until_room(self) -> float:
         """Until the shortest running request ends, all of them taking turns."""

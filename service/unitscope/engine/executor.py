@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary, finalize
 
 import numpy as np
 import onnxruntime as ort
@@ -14,11 +16,11 @@ from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.program import build_step
 from unitscope.ascent.spec import ProgramSpec, TermSpec
 from unitscope.ascent.subject import port
+from unitscope.engine.device import THE_PROCESSOR, Device
 from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels
-from unitscope.engine.session import open_session, typed
+from unitscope.engine.session import compile_placed, open_session, typed
 from unitscope.engine.sharing import (
-    CPU,
     Compiled,
     Footprint,
     Weights,
@@ -26,42 +28,37 @@ from unitscope.engine.sharing import (
     footprint,
     quiet_options,
 )
+from unitscope.engine.slot import MEASURES, Slot, run_options
 from unitscope.graph.ir import Parts
 from unitscope.graph.layers import Layer
+from unitscope.graph.target import PROCESSOR
 
 RUNTIME_VERSION: str = ort.__version__
 
-_PROVIDERS = ("CUDAExecutionProvider", CPU)
-_MEASURES = ("activation", "gradient_norm")
-"""Outputs of a step that hold all rows."""
-PROVIDER = next(name for name in _PROVIDERS if name in ort.get_available_providers())
-"""What computes programs here, unless it refuses and the processor does it."""
-ROW_TOLERANCE = 1e-4
-"""So much may differ between a row in a batch and alone where other kernels are chosen (CUDA)."""
+_SCALE = 32768.0
+"""Of a gradient in half precision, unless that overflows."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Program:
     """The compiled graphs of a spec, and what its judge made of noise once that was asked.
 
-    Only `step` has the spec's rows, the other graphs have one.
+    Only `step` has the spec's rows, the other graphs have one. `slots`: those that no ascent has.
     """
 
     spec: ProgramSpec
+    device: Device
     step: Compiled
     render: Compiled
     judge: Compiled
     noise_scores: np.ndarray | None = None
+    slots: list[Slot] = field(default_factory=list)
 
     @property
     def graphs(self) -> tuple[Compiled, ...]:
         """All of them."""
         return self.step, self.render, self.judge
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that runs it."""
-        return str(self.step.session.get_providers()[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,11 @@ class Outcome:
 
     activation: float
     gradient_norm: float
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the way back is at fault that the step cannot be taken."""
+        return math.isfinite(self.activation) and not math.isfinite(self.gradient_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,48 +88,47 @@ class Judgement:
 
 
 class Ascent:
-    """The state of one request on the device: two sets of tensors that take turns.
+    """The state of one request on the device; the optimizer's begins at zero.
 
-    The optimizer's begins at zero. `fixed`: inputs that stay as they are.
+    `fixed`: inputs that stay as they are.
     """
 
     def __init__(
         self, program: Program, parameters: np.ndarray, fixed: Mapping[str, np.ndarray]
     ) -> None:
-        spec, device = program.spec, _device(program.step.session)
-        first, *others = spec.state_shapes.values()
-        begun = [parameters.reshape(first)]  # each has memory of its own: it is not copied
-        begun += [np.zeros(shape, np.float32) for shape in others]
-        self.current = [ort.OrtValue.ortvalue_from_numpy(tensor, device) for tensor in begun]
-        self.spare = [
-            ort.OrtValue.ortvalue_from_shape_and_type(list(tensor.shape), np.float32, device)
-            for tensor in begun
-        ]
-        self.fixed = {
-            name: ort.OrtValue.ortvalue_from_numpy(content, device)
-            for name, content in fixed.items()
-        }
+        free = program.slots
+        self.slot = free.pop() if free else Slot(program.step.session, program.spec, program.device)
+        finalize(self, free.append, self.slot)
+        self.slot.begin(parameters)
+        self.slot.feed(fixed)
+        self.scale = 1.0
+        if program.device.target.half:
+            self.scale_by(_SCALE)
+
+    def scale_by(self, scale: float) -> None:
+        """Let the gradient be so much larger on its way back through half precision."""
+        self.scale = scale
+        self.slot.feed({"scale": np.array([scale], np.float32)})
 
     def parameters(self) -> Array:
         """Those of the one row as they stand, without their first axis."""
-        return np.asarray(self.current[0].numpy()[0], np.float32)
+        return np.asarray(self.slot.state["parameters"].numpy()[0], np.float32)
 
     def opacity(self) -> Array:
         """How much each pixel mattered so far `[H, W]`; of a program that adds it up."""
-        return np.asarray(self.current[-1].numpy()[0, 0], np.float32)
+        return np.asarray(self.slot.state["opacity"].numpy()[0, 0], np.float32)
 
 
 class Executor:
     """Compiles programs and advances ascents.
 
-    `threads`: for one step where they are not shared; 0: all usable cores. The graphics processor
-    is used where the installed ONNX Runtime has one.
+    `threads`: for one step where they are not shared; 0: all usable cores.
     """
 
-    def __init__(self, *, threads: int = 0) -> None:
+    def __init__(self, *, threads: int = 0, device: Device = THE_PROCESSOR) -> None:
         ort.disable_telemetry_events()
         self._threads = threads
-        self._providers = [name for name in _PROVIDERS if name in ort.get_available_providers()]
+        self._device = device
         self._weights = Weights()
         self._shown: WeakValueDictionary[ProgramSpec, Compiled] = WeakValueDictionary()
         self._judging: WeakValueDictionary[ProgramSpec, Compiled] = WeakValueDictionary()
@@ -139,10 +140,11 @@ class Executor:
 
         `reserve`: is told what the step will take before that is done, and may refuse.
         """
-        step = build_step(spec)
+        step = build_step(spec, self._device.target)
         reserve(footprint(step))
         return Program(
             spec,
+            self._device,
             step=self._compile(step),
             render=self._once(self._shown, build_render, spec.shown),
             judge=self._once(self._judging, build_judge, spec.judged),
@@ -156,21 +158,25 @@ class Executor:
     ) -> list[Outcome]:
         """One step upwards of each ascent, the state staying where it is.
 
-        `program`: for as many rows. `inputs`: of this step.
+        `program`: for as many rows. `inputs`: of this step. Where a gradient leaves the range of
+        half precision its scale is halved and the step taken again.
         """
-        binding = program.step.session.io_binding()
-        for row, (ascent, given) in enumerate(zip(ascents, inputs, strict=True)):
-            _bind(binding, program.spec, row, ascent, given)
-        for name in _MEASURES:
-            binding.bind_output(port(name), "cpu")
-        with typed():
-            program.step.session.run_with_iobinding(binding)
-        for ascent in ascents:
-            ascent.current, ascent.spare = ascent.spare, ascent.current
-        activations, norms = (value.numpy() for value in binding.get_outputs()[-2:])
-        return [
-            Outcome(float(one), float(norm)) for one, norm in zip(activations, norms, strict=True)
-        ]
+        for ascent, given in zip(ascents, inputs, strict=True):
+            ascent.slot.feed(given)
+        slots = [ascent.slot for ascent in ascents]
+        outcomes = _run(program, slots)
+        while overflowed := [
+            ascent
+            for ascent, outcome in zip(ascents, outcomes, strict=True)
+            if outcome.overflowed and ascent.scale > 1.0
+        ]:
+            for ascent in overflowed:
+                ascent.scale_by(ascent.scale / 2)
+                _log.info("a gradient overflowed in float16, its scale is %g now", ascent.scale)
+            outcomes = _run(program, slots)
+        for slot in slots:
+            slot.turn()
+        return outcomes
 
     def rows_agree(self, alone: Program, together: Program) -> bool:
         """Whether each row of `together` gives what `alone` gives: on the processor the same bytes.
@@ -188,13 +194,13 @@ class Executor:
         fed = {_of_row(name, row): drawn[row][name] for row in rows for name in drawn[row]}
         names = [output.name for output in together.step.session.get_outputs()]
         with typed():
-            found = dict(zip(names, together.step.session.run(None, fed), strict=True))
+            found = dict(zip(names, _plainly(together, fed), strict=True))
             for row in rows:
-                expected = alone.step.session.run(None, drawn[row])
+                expected = _plainly(alone, drawn[row])
                 for output, one in zip(alone.step.session.get_outputs(), expected, strict=True):
-                    name, shared = output.name, output.name in map(port, _MEASURES)
+                    name, shared = output.name, output.name in map(port, MEASURES)
                     other = found[name][row : row + 1] if shared else found[_of_row(name, row)]
-                    if not _agree(other, one, alone.provider):
+                    if not _agree(other, one, self._device.row_tolerance):
                         return False
         return True
 
@@ -203,8 +209,8 @@ class Executor:
         with typed():
             (picture,) = program.render.session.run_with_ort_values(
                 [port("image" if exact else "picture")],
-                {port("parameters"): ascent.current[0]}
-                | {port(name): ascent.fixed[name] for name in program.spec.prior_shapes},
+                {port("parameters"): ascent.slot.state["parameters"]}
+                | {port(name): ascent.slot.inputs[name] for name in program.spec.prior_shapes},
             )
         return np.asarray(picture.numpy()[0])
 
@@ -258,41 +264,43 @@ class Executor:
         return found
 
     def _compile(self, parts: Parts, *, packed: bool = True) -> Compiled:
-        if self._providers[0] == CPU:
-            with typed():
-                return compile_shared(parts, self._weights, threads=self._threads, packed=packed)
-        taken = footprint(parts)
-        return Compiled(self._session(parts), (), taken.total - taken.peak, taken.peak)
+        """`packed`: it runs often, and may keep more memory to run faster."""
+        if self._device.target != PROCESSOR:
+            return compile_placed(parts, self._device, threads=self._threads, captured=packed)
+        with typed():
+            return compile_shared(parts, self._weights, threads=self._threads, packed=packed)
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
-        return open_session(parts, quiet_options(self._threads), self._providers)
+        return open_session(parts, quiet_options(self._threads), self._device.providers())
+
+
+def _run(program: Program, slots: Sequence[Slot]) -> list[Outcome]:
+    """Compute the next state of each row, and leave the state as it is."""
+    session = program.step.session
+    if len(slots) == 1 and slots[0].session is session:
+        binding, options = slots[0].alone()
+    else:
+        binding, options = session.io_binding(), run_options()
+        for row, slot in enumerate(slots):
+            slot.bind(binding, row)
+        for name in MEASURES:
+            binding.bind_output(port(name), "cpu")
+    with typed():
+        session.run_with_iobinding(binding, options)
+    measures = [value.numpy() for value in binding.get_outputs()[-len(MEASURES) :]]
+    return [Outcome(float(one), float(norm)) for one, norm in zip(*measures, strict=True)]
+
+
+def _plainly(program: Program, fed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """All outputs of a step."""
+    return list(program.step.session.run(None, fed, run_options()))
 
 
 def _of_row(name: str, row: int) -> str:
     return port(name.removeprefix(port("")), row)
 
 
-def _agree(one: np.ndarray, other: np.ndarray, provider: str) -> bool:
-    if provider == _PROVIDERS[-1]:
+def _agree(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+    if tolerance == 0:
         return one.tobytes() == other.tobytes()
-    return bool(np.allclose(one, other, rtol=ROW_TOLERANCE, atol=ROW_TOLERANCE))
-
-
-def _bind(
-    binding: ort.IOBinding,
-    spec: ProgramSpec,
-    row: int,
-    ascent: Ascent,
-    inputs: Mapping[str, np.ndarray],
-) -> None:
-    for name, now, then in zip(spec.state_shapes, ascent.current, ascent.spare, strict=True):
-        binding.bind_ortvalue_input(port(name, row), now)
-        binding.bind_ortvalue_output(port(f"next_{name}", row), then)
-    for name, value in ascent.fixed.items():
-        binding.bind_ortvalue_input(port(name, row), value)
-    for name, content in inputs.items():
-        binding.bind_cpu_input(port(name, row), content)
-
-
-def _device(session: ort.InferenceSession) -> str:
-    return "cuda" if session.get_providers()[0] == _PROVIDERS[0] else "cpu"
+    return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance))

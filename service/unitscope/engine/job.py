@@ -174,7 +174,7 @@ class Job:
         natural = self._natural or ()
         assessment = assess(executor, program, plan, weights, natural, seen, judgement)
         metrics = self._metrics(climb, judgement, assessment, seconds)
-        record = make(plan, metrics, program.provider)
+        record = make(plan, metrics, program.device.computes_with)
         if image_format == "npy":
             pixels = executor.render(program, ascent, exact=True)
         alpha = alpha_of(ascent.opacity()) if plan.request.transparent else None

@@ -56,6 +56,8 @@ class Programs:
         self._changed = threading.Condition()
         self.taken_bytes = 0
         """What the programs take that are there."""
+        self.nodes_elsewhere = 0
+        """Their nodes that the device leaves to the processor."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -185,6 +187,7 @@ class Programs:
         weights = sum(array.nbytes for array in _weights(programs).values())
         own = sum(graph.own_bytes for graph in graphs)
         self.taken_bytes = weights + own + _peak_bytes(programs)
+        self.nodes_elsewhere = sum(len(graph.elsewhere) for graph in graphs)
 
 
 def _weights(programs: Iterable[Program]) -> dict[int, np.ndarray]:

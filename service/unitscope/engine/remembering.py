@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unitscope.engine.attribution import AttributeRequest
+from unitscope.engine.device import THE_PROCESSOR, Device
 from unitscope.engine.limits import Limits, check
 from unitscope.engine.request import NOBODY, Caller, MaximizeRequest
-from unitscope.engine.result_key import is_usual, request_digest, result_key
+from unitscope.engine.result_key import request_digest, result_key
 from unitscope.engine.result_store import CacheObserver, ResultStore
 from unitscope.engine.service import Models, Service, Stats
 from unitscope.engine.shared_run import SharedRun
@@ -57,12 +58,19 @@ class Remembering:
     """`service`, asked once for what it is asked several times; it is closed with this one.
 
     `limits`: those of the service; what lies beyond them is refused also where it is known.
+    `device`: the service's, on which results depend.
     """
 
     def __init__(
-        self, service: Service, limits: Limits, settings: CacheSettings, observer: CacheObserver
+        self,
+        service: Service,
+        limits: Limits,
+        settings: CacheSettings,
+        observer: CacheObserver,
+        device: Device = THE_PROCESSOR,
     ) -> None:
         self._service = service
+        self._device = device
         self._limits = limits
         self._observer = observer
         self._store: ResultStore | None = None
@@ -134,7 +142,7 @@ class Remembering:
             info = self._service.models.info(request.model, request.model_version)
         except UnitscopeError:
             return None
-        return result_key(request, info) if info.fingerprint else None
+        return result_key(request, info, self._device) if info.fingerprint else None
 
     def _find(
         self, request: MaximizeRequest, caller: Caller, asked: str, key: str | None
@@ -199,7 +207,6 @@ class Remembering:
             and run.key is not None
             and finished is not None
             and not finished.result.cached
-            and is_usual(finished.result)
         ):
             keeping = self._store.put(run.key, finished)
             keeping.add_done_callback(lambda _: self._unlist(run))

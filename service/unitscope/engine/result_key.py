@@ -7,14 +7,14 @@ import json
 from typing import Any
 
 from unitscope.engine.defaults import state_defaults
-from unitscope.engine.executor import PROVIDER
+from unitscope.engine.device import Device
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.record import DELIVERY, SCHEMA, circumstances, without
-from unitscope.engine.request import Maximization, MaximizeRequest
+from unitscope.engine.request import MaximizeRequest
 
 
-def result_key(request: MaximizeRequest, info: ModelInfo) -> str:
-    """SHA-256, in hex, of what decides the bytes of the answer to a valid `request`.
+def result_key(request: MaximizeRequest, info: ModelInfo, device: Device) -> str:
+    """SHA-256, in hex, of what decides the bytes of the answer to a valid `request` on `device`.
 
     It is what the record holds beside metrics, with the images as they came, and the labels of the
     model, which metrics name. Nothing of how the answer travels is in it.
@@ -24,7 +24,7 @@ def result_key(request: MaximizeRequest, info: ModelInfo) -> str:
             "schema": SCHEMA,
             "request": without(state_defaults(request, info), DELIVERY),
             "model": info.fingerprint,
-            **circumstances(PROVIDER),
+            **circumstances(device.computes_with),
         }
     )
 
@@ -32,11 +32,6 @@ def result_key(request: MaximizeRequest, info: ModelInfo) -> str:
 def request_digest(request: MaximizeRequest) -> str:
     """SHA-256, in hex, of all that was asked, but for what the request is called."""
     return _digest(without(request, ("request_id",)))
-
-
-def is_usual(result: Maximization) -> bool:
-    """Whether it was computed by the provider in its key, which may have refused."""
-    return bool(json.loads(result.record)["platform"]["provider"] == PROVIDER)
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -17,12 +17,14 @@ class Stats:
     """A glance at a service: requests that wait or compile, those that take turns, programs.
 
     `program_bytes`: what the programs take, the weights they share counted once.
+    `nodes_elsewhere`: of programs, those that their device leaves to the processor.
     """
 
     queue_depth: int
     active: int
     programs: int
     program_bytes: int
+    nodes_elsewhere: int
 
 
 class Models(Protocol):

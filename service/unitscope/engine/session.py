@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -12,17 +14,21 @@ from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from unitscope.ascent.subject import Subject, held_inputs
-from unitscope.engine.sharing import CPU, handed_over, quiet_options
+from unitscope.engine.device import Device
+from unitscope.engine.sharing import CPU, Compiled, footprint, handed_over, quiet_options
 from unitscope.errors import ModelRejected, OutOfMemory
 from unitscope.graph.ir import Parts
 from unitscope.graph.original import with_output
+
+_log = logging.getLogger(__name__)
 
 _WEIGHTS_DIRECTORY = "session.model_external_initializers_file_folder_path"
 _NO_MEMORY = "Failed to allocate memory"
 _ORT_ERRORS = (
     errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
-    errors.NotImplemented, errors.RuntimeException,
+    errors.NotImplemented, errors.RuntimeException, RuntimeError,
 )  # fmt: skip
+"""The last is of runs that are bound, and of a device that fails."""
 
 
 @contextlib.contextmanager
@@ -37,14 +43,52 @@ def typed() -> Iterator[None]:
 
 
 def open_session(
-    parts: Parts, options: ort.SessionOptions, providers: Sequence[str]
+    parts: Parts, options: ort.SessionOptions, providers: Sequence[Any]
 ) -> ort.InferenceSession:
     """A session of a model whose large weights are handed over in memory.
 
     Raises ModelRejected where ONNX Runtime has no kernel or finds the graph invalid.
     """
     with handed_over(parts.weights, options), typed():
-        return ort.InferenceSession(parts.model.SerializeToString(), options, providers=providers)
+        return ort.InferenceSession(
+            parts.model.SerializeToString(), options, providers=providers, enable_fallback=0
+        )
+
+
+def compile_placed(parts: Parts, device: Device, *, threads: int, captured: bool) -> Compiled:
+    """Make `parts` ready to run on a graphics processor, and say what that has no kernels for.
+
+    `captured`: its work is to be replayed as one, which is so if all of it is done there.
+    """
+    taken = footprint(parts)
+    try:
+        session = _placed(parts, device, threads, captured=captured)
+    except ModelRejected:
+        if not captured:
+            raise
+        captured = False
+        session = _placed(parts, device, threads, captured=False)
+    elsewhere = nodes_elsewhere(session, device)
+    if elsewhere:
+        _log.warning("%s leaves to the processor: %s", device.provider, ", ".join(elsewhere))
+    own = taken.total - taken.peak
+    return Compiled(session, (), own, taken.peak, captured=captured, elsewhere=elsewhere)
+
+
+def _placed(parts: Parts, device: Device, threads: int, *, captured: bool) -> ort.InferenceSession:
+    options = quiet_options(threads)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return open_session(parts, options, device.providers(captured=captured))
+
+
+def nodes_elsewhere(session: ort.InferenceSession, device: Device) -> tuple[str, ...]:
+    """The nodes that were not given to the device's provider, by operator and, if any, name."""
+    return tuple(
+        f"{node.op_type} {node.name}".rstrip()
+        for graph in session.get_provider_graph_assignment_info()
+        if graph.ep_name != device.provider
+        for node in graph.get_nodes()
+    )
 
 
 class Session:

@@ -73,7 +73,11 @@ def footprint(parts: Parts) -> Footprint:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Compiled:
-    """A graph ready to run. `weights`: what it shares; `own_bytes`, `peak_bytes`: see Footprint."""
+    """A graph ready to run. `weights`: what it shares; `own_bytes`, `peak_bytes`: see Footprint.
+
+    `captured`: its device replays it as one piece of work. `elsewhere`: nodes that its device has
+    no kernel for, and the processor computes.
+    """
 
     session: ort.InferenceSession
     weights: tuple[np.ndarray, ...]
@@ -81,6 +85,8 @@ class Compiled:
     peak_bytes: int
     values: tuple[ort.OrtValue, ...] = field(default=(), repr=False)
     """The weights as the session knows them; it does not keep them alive."""
+    captured: bool = False
+    elsewhere: tuple[str, ...] = ()
 
 
 class Weights:

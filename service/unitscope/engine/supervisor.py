@@ -143,6 +143,7 @@ class Supervisor:
             active,
             sum(stats.programs for stats in found),
             sum(stats.program_bytes for stats in found),
+            sum(stats.nodes_elsewhere for stats in found),
         )
 
     def close(self, drain_seconds: float = 0.0) -> None:

@@ -18,7 +18,7 @@ from unitscope.graph.ir import Graph, Value
 
 _LARGEST = float(np.finfo(np.float16).max)
 _IN_SINGLE = frozenset({
-    "BatchNormalization", "CumSum", "Exp", "GridSample", "InstanceNormalization", "LRN",
+    "BatchNormalization", "Celu", "CumSum", "Exp", "GridSample", "InstanceNormalization", "LRN",
     "LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "Pow", "Reciprocal", "ReduceL1",
     "ReduceL2", "ReduceLogSumExp", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare",
     "ScatterElements", "ScatterND", "Softmax", "Softplus",

@@ -143,6 +143,11 @@ class _ServiceCollector(Collector):
             "What compiled programs take, weights that they share counted once.",
             stats.program_bytes,
         )
+        yield _gauge(
+            "unitscope_nodes_elsewhere",
+            "Nodes of compiled programs that a graphics processor leaves to the processor.",
+            stats.nodes_elsewhere,
+        )
         yield _gauge("unitscope_loaded_models", "Models in memory.", loaded)
 
 

@@ -22,6 +22,7 @@ from unitscope._gen.unitscope.v1.unitscope_service_pb2_grpc import (
     add_UnitscopeServiceServicer_to_server,
 )
 from unitscope.config import Settings, read_settings
+from unitscope.engine.device import find_device
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.isolation import IsolationSettings, open_service
 from unitscope.engine.polling import polling
@@ -141,8 +142,9 @@ def serve(
     share_threads(engine_settings.threads)
     cache = cache or read_settings(CacheSettings)
     metrics = ServerMetrics(METHODS)
+    device = find_device(engine_settings.device, engine_settings.precision)
     climbing = open_service(settings.models, engine_settings, isolation, metrics)
-    service = Remembering(climbing, engine_settings.limits, cache, metrics)
+    service = Remembering(climbing, engine_settings.limits, cache, metrics, device)
     with contextlib.closing(service), polling(service.models, settings.models_poll_seconds):
         metrics.watch(service)
         warm_up(climbing, settings.warm_up)  # a result that is kept compiles nothing
