@@ -29,7 +29,7 @@ class Peer:
 
 PEERS = (
     Peer(name="PyTorch", module="pytorch", batches=(1, 8)),
-    Peer(name="torch.compile", module="compiled", batches=(1, 8)),
+    Peer(name="torch.compile", module="compiled", batches=(1, 8), limit_seconds=240.0),
     Peer(name="onnx-ad", module="onnx_ad"),
     Peer(
         name="ORT training",

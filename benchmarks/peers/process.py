@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,27 +28,33 @@ _TURN_SECONDS = 300.0
 
 
 class PeerProcess:
-    """Runs a peer. Whatever fails ends it and is kept as its `refusal`; nothing is raised."""
+    """Runs a peer. Whatever fails ends it and is kept as its `refusal`; nothing is raised.
+
+    It has a directory of its own for temporary files: nothing that it compiled before is found.
+    """
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.refusal = ""
         self.version = ""
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
+        self._directory = Path(tempfile.mkdtemp(prefix="unitscope-peer-"))
+        self._log = self._directory / "log"
         python = peer.python or Path(sys.executable)
         if not python.is_file():
             self.refusal = f"absent: there is no {python.relative_to(ROOT)}"
             return
         self._connection, theirs = Pipe()
         command = [str(python), "-m", "benchmarks.peers.child", peer.module, str(theirs.fileno())]
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | _ENVIRONMENT,
-            pass_fds=[theirs.fileno()],
-            stdout=self._log,
-            stderr=self._log,
-        )
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | _ENVIRONMENT | {"TMPDIR": str(self._directory)},
+                pass_fds=[theirs.fileno()],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         theirs.close()
         ready = self._ask(None, _START_SECONDS)
         self.version = "" if ready is None else ready.version
@@ -71,7 +79,7 @@ class PeerProcess:
     ) -> None:
         if not self.refusal:
             self._end("")
-        self._log.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _ask(self, message: object, seconds: float) -> Any:
         """What the child answers, None if it cannot; its first answer needs no question."""
@@ -91,10 +99,9 @@ class PeerProcess:
         """No more of it; `reason`, in one line, is why."""
         self.refusal = " ".join(reason.split())[:_REASON_LENGTH]
         self._connection.close()
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)  # compilers that it started, too
         self._process.wait()
 
     def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").split("\n")
+        lines = self._log.read_text(errors="replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
