@@ -13,6 +13,7 @@ from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import active_values, differentiate
 from unitscope.graph.ir import Node, Parts, Value, needed
 from unitscope.graph.lower import emitter_for
+from unitscope.graph.target import PROCESSOR, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,12 @@ class Probe:
         return max(depth.values(), default=0)
 
 
-def build_probe(subject: Subject, tensor: str, rows: int = 1) -> Probe:
+def build_probe(subject: Subject, tensor: str, rows: int = 1, target: Target = PROCESSOR) -> Probe:
     """The graphs for the layer `tensor` and `rows` pictures.
 
     Raises ModelRejected where the layer has no gradient.
     """
-    op = emitter_for(subject.model)
+    op = emitter_for(subject.model, target)
     card = subject.card
     shape = (rows, len(card.channels), card.height_px, card.width_px)
     picture = op.graph.add_input(port("picture"), np.float32, shape)

@@ -43,7 +43,9 @@ class Slot:
                 for name, shape in shapes.items()
             }
 
-        shapes = {x.name.removeprefix(port("")): x.shape for x in session.get_inputs()}
+        first = port("")  # inputs of other rows are numbered
+        names = {x.name.removeprefix(first): x.shape for x in session.get_inputs()}
+        shapes = {name: shape for name, shape in names.items() if "/" not in name}
         state = {name: shapes.pop(name) for name in spec.state_shapes}
         self.session = session
         self.state, self._next = empty(state), empty(state)
