@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.engine.test_programs import ROOM_FOR_TWO
 from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.batches import RETRIAL_TURNS, ROWS, TRIALS, WORTH_STEPS, Batches
 from unitscope.engine.engine import Engine
@@ -92,7 +93,8 @@ def test_requests_of_one_program_step_together_and_keep_their_bytes(
 class Disturbed(Executor):
     """In company the last row of the first step overflows, and every later step breaks."""
 
-    broken = False
+    begun = False
+    broken = 0
 
     def step(
         self,
@@ -100,11 +102,12 @@ class Disturbed(Executor):
         ascents: Sequence[Ascent],
         inputs: Sequence[Mapping[str, np.ndarray]],
     ) -> list[Outcome]:
-        if len(ascents) > 1 and self.broken:
+        if len(ascents) > 1 and self.begun:
+            Disturbed.broken += 1
             raise RuntimeError("as if the processor gave up")
         outcomes = super().step(program, ascents, inputs)
         if len(ascents) > 1:
-            self.broken = True
+            self.begun = True
             outcomes[-1] = Outcome(float("nan"), 1.0)
         return outcomes
 
@@ -121,6 +124,7 @@ def test_what_fails_in_company_fails_alone(
         ends = [end_of(ticket) for ticket in tickets]
     failed = [end for end in ends if not isinstance(end, Maximization)]
     assert [type(error) for error in failed] == [NotFinite]
+    assert 0 < Disturbed.broken <= len(ROWS)  # a size that broke is not tried again
     for end, expected in zip(ends, alone, strict=True):
         assert end in failed or end.image == expected.image
 
@@ -157,11 +161,13 @@ def test_a_program_whose_rows_depend_on_each_other_runs_one_by_one(tmp_path: Pat
 
 
 class Bench:
-    """Batches of `small` whose programs are built at once."""
+    """Batches of `small` whose programs are built at once, if there is room."""
 
-    def __init__(self, repository: Repository, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, repository: Repository, pool: ThreadPoolExecutor, *, memory_bytes: int = 1 << 30
+    ) -> None:
         executor = Executor()
-        self.programs = Programs(executor, memory_bytes=1 << 30, compiled=lambda _: None)
+        self.programs = Programs(executor, memory_bytes=memory_bytes, compiled=lambda _: None)
         self.single = self.programs.get(spec_of(repository, model="small"))
         self.batches = Batches(executor, pool, build=self.programs.get, find=self.programs.find)
 
@@ -188,3 +194,19 @@ def test_the_size_that_pays_is_found_and_tried_again(repository: Repository) -> 
         rows = [bench.run(9, {1: 1.0, 8: 0.5}) for _ in range(8 * RETRIAL_TURNS)]
         assert rows[-1] == 8 and bench.batches.row_seconds(bench.single.spec) == 1.0
         assert bench.run(3, {1: 1.0, 2: 0.1}) == 1
+
+
+def test_what_found_no_room_is_asked_for_again_when_there_is_more(repository: Repository) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(repository, pool, memory_bytes=ROOM_FOR_TWO)
+        bench.programs.hold(bench.single.spec)
+        other = bench.programs.hold(spec_of(repository, model="small", image_size_px=8))
+        together, found = replace(bench.single.spec, rows=ROWS[0]), []
+        for leaving in (None, other):
+            if leaving is not None:
+                bench.programs.release(leaving)
+            bench.batches.retry(bench.programs.room_bytes)
+            bench.run(9, {1: 1.0})
+            pool.submit(int).result()  # the one before it is done
+            found.append(bench.programs.find(together) is not None)
+    assert found == [False, True]

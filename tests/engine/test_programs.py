@@ -82,7 +82,10 @@ def test_who_may_not_wait_is_told_what_room_there_is(spec: SpecOf) -> None:
     with pytest.raises(ProgramTooLarge) as caught:
         programs.get(spec(20))
     assert caught.value.available_bytes < caught.value.estimated_bytes < ROOM_FOR_TWO
+    assert programs.room_bytes() == caught.value.available_bytes
     assert programs.find(spec(8)) is one and programs.find(spec(16)) is other
+    programs.release(other)
+    assert programs.room_bytes() > caught.value.estimated_bytes
 
 
 def test_who_waits_is_served_once_there_is_room(spec: SpecOf) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor, Program
-from unitscope.errors import UnitscopeError
+from unitscope.errors import ProgramTooLarge, UnitscopeError
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Batches:
         self._build = build
         self._find = find
         self._asked: set[ProgramSpec] = set()
+        self._refused: dict[ProgramSpec, int] = {}  # with so many bytes of room
         self._paces: dict[ProgramSpec, dict[int, _Pace]] = {}
 
     def choose(self, program: Program, present: int, steps: int) -> Program:
@@ -83,6 +84,11 @@ class Batches:
         if pace is not None:  # else its model was forgotten during the step
             pace.note(seconds / rows)
 
+    def drop(self, program: Program) -> None:
+        """A step of it failed, though its rows may do well alone: it is used no more."""
+        _log.warning("no more batches of %d: a step failed", program.spec.rows)
+        self._paces_of(replace(program.spec, rows=1)).pop(program.spec.rows, None)
+
     def row_seconds(self, spec: ProgramSpec) -> float:
         """How long a step takes when a request is alone; 0 where that is not known."""
         paces = self._paces.get(spec)
@@ -95,6 +101,17 @@ class Batches:
                 self._paces.pop(spec, None)
         self._asked = {spec for spec in list(self._asked) if spec.subject.sha256 in models}
 
+    def retry(self, room_bytes: Callable[[], int]) -> None:
+        """Programs may be let go: what found no room is asked for again if there is more now.
+
+        May be told from any thread.
+        """
+        if self._refused:
+            room = room_bytes()
+            for spec in [spec for spec, found in list(self._refused.items()) if found < room]:
+                self._asked.discard(spec)
+                del self._refused[spec]
+
     def _paces_of(self, spec: ProgramSpec) -> dict[int, _Pace]:
         return self._paces.setdefault(spec, {1: _Pace()})
 
@@ -103,6 +120,9 @@ class Batches:
         try:
             together = self._build(wanted)
             proved = self._executor.rows_agree(alone, together)
+        except ProgramTooLarge as error:
+            self._refused[wanted] = error.available_bytes
+            return
         except UnitscopeError as error:
             _log.info("no batches of %d: %s", wanted.rows, error)
             return

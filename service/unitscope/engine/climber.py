@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from unitscope.ascent.parameterizations import Array
 from unitscope.engine.batches import Batches
-from unitscope.engine.executor import Executor, Outcome, Program
+from unitscope.engine.executor import Ascent, Executor, Outcome, Program
 from unitscope.engine.job import Job
 from unitscope.engine.request import Maximization
 
@@ -62,7 +63,7 @@ class Climber:
         started = time.monotonic()
         try:
             ascents, inputs = zip(*(job.begin(self._executor) for job in jobs), strict=True)
-            outcomes = self._executor.step(chosen, ascents, inputs)
+            outcomes = self._run(chosen, ascents, inputs)
         except Exception as error:  # ends one request, whatever it was, and no other
             if len(jobs) == 1:
                 return [(jobs[0], error)]
@@ -70,6 +71,16 @@ class Climber:
         self._note(chosen, time.monotonic() - started)
         ends = [(job, self._end(job, one)) for job, one in zip(jobs, outcomes, strict=True)]
         return [(job, end) for job, end in ends if end is not None]
+
+    def _run(
+        self, chosen: Program, ascents: Sequence[Ascent], inputs: Sequence[Mapping[str, Array]]
+    ) -> list[Outcome]:
+        try:
+            return self._executor.step(chosen, ascents, inputs)
+        except Exception:
+            if len(ascents) > 1:
+                self._batches.drop(chosen)
+            raise
 
     def _end(self, job: Job, outcome: Outcome) -> End | None:
         try:

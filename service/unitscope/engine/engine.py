@@ -258,6 +258,7 @@ class Engine:
         program = self._held.pop(job, None)
         if program is not None:
             self._programs.release(program)
+            self._batches.retry(self._programs.room_bytes)
             self._drop_unused()
 
     def _drop_unused(self) -> None:

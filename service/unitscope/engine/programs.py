@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor, Program
-from unitscope.engine.sharing import Footprint
+from unitscope.engine.sharing import Compiled, Footprint
 from unitscope.errors import ProgramTooLarge
 
 
@@ -82,6 +82,12 @@ class Programs:
         Raises ProgramTooLarge where it would not fit alone, and ModelRejected.
         """
         return self._obtain(spec, holders=1)
+
+    def room_bytes(self) -> int:
+        """What may be taken beside the programs that are held, by letting the others go."""
+        with self._changed:
+            held = [kept.program for kept in self._kept.values() if kept.holders]
+            return self._memory_bytes - _bytes(held) - self._reserved_bytes()
 
     def release(self, program: Program) -> None:
         """One holder less."""
@@ -169,8 +175,10 @@ class Programs:
         return added + step.own + max(step.peak - _peak_bytes(kept), 0)
 
     def _left(self) -> int:
-        reserved = sum(building.reserved_bytes for building in self._building.values())
-        return self._memory_bytes - self.taken_bytes - reserved
+        return self._memory_bytes - self.taken_bytes - self._reserved_bytes()
+
+    def _reserved_bytes(self) -> int:
+        return sum(building.reserved_bytes for building in self._building.values())
 
     def _drop_one(self) -> bool:
         """Drop the program that was not used for longest, of those that nobody holds."""
@@ -183,11 +191,20 @@ class Programs:
 
     def _count(self) -> None:
         programs = [kept.program for kept in self._kept.values()]
-        graphs = {id(graph): graph for program in programs for graph in program.graphs}.values()
-        weights = sum(array.nbytes for array in _weights(programs).values())
-        own = sum(graph.own_bytes for graph in graphs)
-        self.taken_bytes = weights + own + _peak_bytes(programs)
-        self.nodes_elsewhere = sum(len(graph.elsewhere) for graph in graphs)
+        self.taken_bytes = _bytes(programs)
+        self.nodes_elsewhere = sum(len(graph.elsewhere) for graph in _graphs(programs))
+
+
+def _bytes(programs: Sequence[Program]) -> int:
+    """What they take together."""
+    weights = sum(array.nbytes for array in _weights(programs).values())
+    own = sum(graph.own_bytes for graph in _graphs(programs))
+    return weights + own + _peak_bytes(programs)
+
+
+def _graphs(programs: Iterable[Program]) -> Collection[Compiled]:
+    """Of all of them, each once."""
+    return {id(graph): graph for program in programs for graph in program.graphs}.values()
 
 
 def _weights(programs: Iterable[Program]) -> dict[int, np.ndarray]:
