@@ -80,6 +80,8 @@ def first_feed(spec: ProgramSpec, seed: int = 0) -> dict[str, np.ndarray]:
         constraints=tuple(Regularizer(name, STRENGTHS[name]) for name in spec.constraints),
         colors="none" if spec.constraints else "imagenet",
     )
+    if spec.selective:
+        recipe = replace(recipe, selectivity=3.0)
     target = 3.0 if spec.targeted else None
     weights = [weights_of(spec.terms[0])]
     prior = prior_of(spec.image.channels, colors=recipe.colors, spectrum=recipe.spectrum)
@@ -239,6 +241,35 @@ def test_the_step_keeps_away_from_a_texture_as_much_as_the_score_is_worth() -> N
     assert abs(abs(begun) * likeness) > 0.05 * expected
 
 
+def test_the_step_makes_the_unit_stand_out_as_much_as_the_score_is_worth() -> None:
+    """Plain ascent along activation · correlationˢ, divided by the latter as it stands."""
+    spec = spec_of("logits", selective=True, views=0, optimizer="plain_ascent")
+    feed = first_feed(spec, seed=1) | {"learning_rate": np.ones(1, np.float32)}
+    feed["parameters"] *= 20
+    step, render = session_of(build_step(spec)), session_of(build_render(spec))
+    graph, values = lowered(small_classifier(), shape=(1, 3, SIZE, SIZE))
+    session = ort.InferenceSession(graph.to_model([values["logits"]]).SerializeToString())
+
+    def found(parameters: np.ndarray) -> tuple[float, float]:
+        """The activation and the correlation."""
+        shown = {"parameters": parameters.astype(np.float32), "colors": feed["colors"]}
+        image = render.run([port("image")], {port(key): row for key, row in shown.items()})[0]
+        scores = session.run(None, {"image": image})[0][0].astype(np.float64)
+        return scores[1], np.corrcoef(scores, feed["weights_0"][0])[0, 1]
+
+    moved, activation, _ = step.run(None, {port(key): row for key, row in feed.items()})
+    gradient = moved - feed["parameters"]
+    begun, correlation = found(feed["parameters"])
+    assert begun == pytest.approx(float(activation[0]), rel=1e-4) and correlation > 0.1
+    epsilon = 1e-2 * np.abs(feed["parameters"]).max() / np.abs(gradient).max()
+    (above, more), (below, less) = (
+        found(feed["parameters"] + sign * epsilon * gradient) for sign in (1, -1)
+    )
+    rise = (above * (more / correlation) ** 3 - below * (less / correlation) ** 3) / (2 * epsilon)
+    assert rise == pytest.approx(float((gradient**2).sum()), rel=0.02)
+    assert abs(rise - (above - below) / (2 * epsilon)) > 0.05 * rise
+
+
 def penalty(name: str, pixels: np.ndarray) -> float:
     op = Emitter(Graph(18))
     given = op.graph.add_input("pixels", np.float32, pixels.shape)
@@ -264,6 +295,7 @@ def test_a_normalised_step_has_a_root_mean_square_of_one() -> None:
         {"views": 2, "filters": ("blur", "noise")},
         {"objective": "cosine"},
         {"unlike": spec_of().terms[0].layer, "views": 2},
+        {"layer": "logits", "selective": True, "views": 2},
         {"parameterization": "pixel", "penalties": tuple(PENALTIES)},
         {"parameterization": "pixel", "constraints": tuple(CONSTRAINTS)},
         {"parameterization": "pyramid", "optimizer": "nadam"},

@@ -91,6 +91,25 @@ def test_requests_that_differ_in_graphs_do_not(
     assert spec_of(repository) != spec_of(repository, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "selective"),
+    [
+        ({}, True),
+        ({"unit": None, "direction": (1.0, 0.0, -1.0, 0.0, 2.0)}, True),
+        ({"layer": "relu_out"}, False),
+        ({"objective": "probability"}, False),
+        ({"terms": (Term(unit=1),)}, False),
+        ({"target": 1.0}, False),
+        ({"preset": "lucid"}, False),
+    ],
+    ids=str,
+)
+def test_a_single_class_has_to_stand_out(
+    repository: Repository, options: dict[str, Any], selective: bool
+) -> None:
+    assert spec_of(repository, **options).selective == selective
+
+
 def test_octaves_grow_and_share_the_steps(repository: Repository) -> None:
     request = MaximizeRequest(unit=0, octaves=3, steps=10, image_size_px=48)
     stages = resolve(request, repository.get("small")).stages

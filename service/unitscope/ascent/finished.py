@@ -16,6 +16,7 @@ from unitscope.ascent.forward import (
     named,
     rows_of,
     tensor_of,
+    weights_of,
 )
 from unitscope.ascent.objectives import elements, means, texture
 from unitscope.ascent.parameterizations import ImageSpec
@@ -56,10 +57,11 @@ def build_judge(spec: ProgramSpec) -> Parts:
     found = tensor_of(op, tensors, first.layer.tensor, spec.rows)
     neurons = first.objective == "neuron"
     scores = elements(op, found) if neurons else means(op, found, first.layer)
+    activation = activation_of(op, spec, tensors, weights_of(op, spec), views=1)
     logits = op.Reshape(tensor_of(op, tensors, spec.logits, spec.rows), [spec.rows, -1])
     return op.graph.to_parts(
         [
-            named(op, activation_of(op, spec, tensors, views=1), "activation"),
+            named(op, activation, "activation"),
             named(op, scores, "scores"),
             named(op, logits, "logits"),
         ]

@@ -72,14 +72,21 @@ def tensor_of(op: Emitter, tensors: Tensors, name: str, rows: int) -> Value:
     return value if value.dtype == np.float32 else op.Cast(value, to=onnx.TensorProto.FLOAT)
 
 
-def activation_of(op: Emitter, spec: ProgramSpec, tensors: Tensors, *, views: int) -> Value:
+def weights_of(op: Emitter, spec: ProgramSpec) -> list[Value]:
+    """The inputs `weights_i` `[N, K]`, one for each term."""
+    sizes = [OBJECTIVES[term.objective].size(term.layer) for term in spec.terms]
+    return [rows_of(op, spec, f"weights_{index}", (1, size)) for index, size in enumerate(sizes)]
+
+
+def activation_of(
+    op: Emitter, spec: ProgramSpec, tensors: Tensors, weights: Sequence[Value], *, views: int
+) -> Value:
     """The sum of the terms `[N]`, the mean over the views of each row."""
     values = []
-    for index, term in enumerate(spec.terms):
-        objective = OBJECTIVES[term.objective]
-        weights = rows_of(op, spec, f"weights_{index}", (1, objective.size(term.layer)))
+    for term, row in zip(spec.terms, weights, strict=True):
         activation = tensor_of(op, tensors, term.layer.tensor, spec.rows * views)
-        values.append(objective.emit(op, activation, per_view(op, weights, views), term.layer))
+        emit = OBJECTIVES[term.objective].emit
+        values.append(emit(op, activation, per_view(op, row, views), term.layer))
     total = values[0]
     for value in values[1:]:
         total = op.Add(total, value)

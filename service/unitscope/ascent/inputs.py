@@ -27,6 +27,8 @@ def fixed_inputs(
     fixed |= {f"weights_{index}": _row(row) for index, row in enumerate(weights)}
     fixed |= {f"penalty_{used.name}": _row(used.strength) for used in recipe.penalties}
     given = {"target": target, "unlike": unlike}
+    if spec.selective:
+        given["selectivity"] = recipe.selectivity
     return fixed | {name: _row(row) for name, row in given.items() if row is not None}
 
 

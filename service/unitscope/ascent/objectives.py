@@ -103,6 +103,27 @@ def _inversion(op: Emitter, activation: Value, weights: Value, layer: Layer) -> 
     return op.Neg(op.ReduceMean(op.Mul(gap, gap), [1], keepdims=0))
 
 
+def log_correlation(op: Emitter, activation: Value, weights: Value, layer: Layer) -> Value:
+    """log max(ρ, 0.1) `[N]`, ρ the correlation over the units of their means and weights `[N, K]`.
+
+    What all units gain does not change it, nor do all of them grow by a factor.
+    """
+    scores = means(op, activation, layer)
+    product = op.Mul(_covariance(op, scores, scores), _covariance(op, weights, weights))
+    root = op.Sqrt(op.Max(product, _SMALLEST_SQUARE))
+    return op.Log(op.Max(op.Div(_covariance(op, scores, weights), root), _LEAST_COSINE))
+
+
+def _covariance(op: Emitter, left: Value, right: Value) -> Value:
+    """Σ (left − its mean) · (right − its mean) over each row `[N]`; of dot products alone (`dot`
+    says why).
+    """
+    rows, count = (int(dim) for dim in left.shape or ())
+    ones = op.const(np.ones((rows, count)), np.float32)
+    sums = op.Mul(dot(op, left, ones), dot(op, right, ones))
+    return op.Sub(dot(op, left, right), op.Mul(sums, 1 / count))
+
+
 def _dot_cosine(op: Emitter, scores: Value, weights: Value) -> Value:
     along = dot(op, scores, weights)
     cosine = op.Div(along, op.Mul(_norm(op, scores), _norm(op, weights)))

@@ -57,8 +57,10 @@ class Recipe:
     `colors`: they are mixed from decorrelated ones, as they are in "imagenet" or in the request's
     "images", or from "none". `spectrum`: of maco, "natural" (1/f), "imagenet" (that of its images,
     steeper) or of the request's "images". `views`: random looks in every step; the gradient is
-    their mean. `octaves`: the picture is climbed at so many sizes, the smallest first, each
-    `octave_scale` times the one before. `stretched`: the finished picture is shown with a standard
+    their mean. `selectivity`: how much it counts that a class stands out among all; its score is
+    climbed times this power of its correlation (see `objectives.log_correlation`). `octaves`: the
+    picture is climbed at so many sizes, the smallest first, each `octave_scale` times the one
+    before. `stretched`: the finished picture is shown with a standard
     deviation of 0.1 around mid-grey.
     """
 
@@ -69,6 +71,7 @@ class Recipe:
     start: Start = Start(0.0, 0.01)
     transforms: tuple[Transform, ...] = ()
     views: int = 1
+    selectivity: float = 0.0
     optimizer: str = "adam"
     learning_rate: float = 0.05
     schedule: str = "constant"
@@ -94,9 +97,11 @@ PRESETS.add(
         transforms=(
             Transform("crop", 0.4, 1.1),
             Transform("jitter", 0.025, 0.025),
+            Transform("stretch"),
             Transform("rotate"),
             Transform("flip"),
         ),
+        selectivity=6.0,
         learning_rate=0.03,
     ),
 )

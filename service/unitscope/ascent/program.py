@@ -16,8 +16,9 @@ from unitscope.ascent.forward import (
     per_view,
     rows_of,
     tensor_of,
+    weights_of,
 )
-from unitscope.ascent.objectives import dot, texture
+from unitscope.ascent.objectives import dot, log_correlation, texture
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
 from unitscope.ascent.spec import ProgramSpec
@@ -40,10 +41,11 @@ def build_step(spec: ProgramSpec, target: Target = PROCESSOR) -> Parts:
     Every row has inputs of its own (see `port`), so that requests come and go between steps: the
     state, the prior (see `prior_shapes`), `weights_i` `[1, K]` of each term, `step` `[1]` from 1,
     `learning_rate` `[1]`; `target` `[1]` if targeted; `penalty_…` and `constraint_…` `[1]`, the
-    strengths of the regularizers; `unlike` `[1, units²]` if there is such a layer: the textures to
-    keep away from, times the share of the activation they cost. With V views: `matrices`
-    `[V, 2, 3]`, and of the filters `blur` `[V, K]`, the kernels, and `noise` `[V, C, H, W]`, to be
-    added. In half precision `scale` `[1]`: so much larger is the gradient on its way back.
+    strengths of the regularizers; `selectivity` `[1]` if selective; `unlike` `[1, units²]` if
+    there is such a layer: the textures to keep away from, times the share of the activation they
+    cost. With V views: `matrices` `[V, 2, 3]`, and of the filters `blur` `[V, K]`, the kernels, and
+    `noise` `[V, C, H, W]`, to be added. In half precision `scale` `[1]`: so much larger is the
+    gradient on its way back.
     Outputs: the next state of every row, `activation` `[N]` before the step and `gradient_norm`
     `[N]`.
     """
@@ -51,15 +53,17 @@ def build_step(spec: ProgramSpec, target: Target = PROCESSOR) -> Parts:
     parameters, step = state[0], _per_row(op, spec, "step")
     image = image_of(op, spec, parameters)
     tensors = look(op, spec, _seen(op, spec, image))
-    activation = activation_of(op, spec, tensors, views=max(spec.views, 1))
+    weights = weights_of(op, spec)
+    activation = activation_of(op, spec, tensors, weights, views=max(spec.views, 1))
     score = _score(op, spec, activation, image)
     ones = op.const(np.ones(spec.rows), np.float32)
     seed = scale = rows_of(op, spec, "scale", (1,)) if target.half else ones
-    if spec.unlike is not None:
+    besides = _besides(op, spec, tensors, weights[0])
+    if besides:
         slope = differentiate(op, output=score, wrt=activation, cotangent=seed, rules=RULES)
         worth = op.Abs(op.Mul(activation, slope))
-        score = op.Concat(score, _likeness(op, spec, spec.unlike, tensors), axis=0)
-        seed = op.Concat(seed, op.Neg(worth), axis=0)
+        score = op.Concat(score, *(value for value, _ in besides), axis=0)
+        seed = op.Concat(seed, *(op.Mul(worth, share) for _, share in besides), axis=0)
     rules = REDIRECTED if spec.redirect else RULES
     pull = differentiate(op, output=score, wrt=image, cotangent=seed, rules=rules)
     if target.half:
@@ -114,16 +118,40 @@ def _score(op: Emitter, spec: ProgramSpec, activation: Value, image: Value) -> V
     return score
 
 
-def _likeness(op: Emitter, spec: ProgramSpec, layer: Layer, tensors: Tensors) -> Value:
-    """How much of the textures to keep away from is in what the model sees `[N]`.
+def _besides(
+    op: Emitter, spec: ProgramSpec, tensors: Tensors, weights: Value
+) -> list[tuple[Value, Value]]:
+    """What is climbed besides the score `[N]`, and how steeply `[N]`, in worths of the activation.
 
-    It is climbed down, times the activation as it stands: at first there is hardly any, and what
-    the unit prefers comes before what is different.
+    Its worth is what it adds to the score as it stands: at first there is hardly any, and what the
+    unit prefers comes before anything else.
     """
+    besides = []
+    if spec.unlike is not None:
+        less = op.const(-np.ones(spec.rows), np.float32)
+        besides.append((_likeness(op, spec, spec.unlike, tensors), less))
+    if spec.selective:
+        more = rows_of(op, spec, "selectivity", (1,))
+        besides.append((_distinction(op, spec, tensors, weights), more))
+    return besides
+
+
+def _likeness(op: Emitter, spec: ProgramSpec, layer: Layer, tensors: Tensors) -> Value:
+    """How much of the textures to keep away from is in what the model sees `[N]`."""
     views = max(spec.views, 1)
     avoided = rows_of(op, spec, "unlike", (1, layer.unit_count**2))
     found = texture(op, tensor_of(op, tensors, layer.tensor, spec.rows * views), layer)
     return over_views(op, dot(op, found, per_view(op, avoided, views)), views)
+
+
+def _distinction(op: Emitter, spec: ProgramSpec, tensors: Tensors, weights: Value) -> Value:
+    """How far the first term's unit stands out in its layer `[N]`: log ρ of its correlation ρ.
+
+    With a selectivity of s the gradient has the direction of that of activation · ρˢ.
+    """
+    views, layer = max(spec.views, 1), spec.terms[0].layer
+    found = tensor_of(op, tensors, layer.tensor, spec.rows * views)
+    return over_views(op, log_correlation(op, found, per_view(op, weights, views), layer), views)
 
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:

@@ -83,6 +83,11 @@ def _crop(rng: np.random.Generator, side: float) -> Matrix:
     return np.array([[side, 0.0, x], [0.0, side, y], [0.0, 0.0, 1.0]])
 
 
+def _stretch(rng: np.random.Generator, ratio: float) -> Matrix:
+    """Show the image wider, or narrower, by so much than it is high; its area stays."""
+    return np.diag([ratio**-0.5, ratio**0.5, 1.0])
+
+
 def _flip(rng: np.random.Generator, probability: float) -> Matrix:
     """Mirror left and right."""
     return np.diag([-1.0 if rng.random() < probability else 1.0, 1.0, 1.0])
@@ -93,6 +98,7 @@ TRANSFORMS.add("jitter", Kind(1 / 16, 1 / 16, (0, 1), _jitter))
 TRANSFORMS.add("scale", Kind(0.8, 1.6, (0.05, 20), _scale))
 TRANSFORMS.add("rotate", Kind(10.0, 10.0, (0, 180), _rotate))
 TRANSFORMS.add("crop", Kind(0.5, 1.0, (0.02, 2), _crop))
+TRANSFORMS.add("stretch", Kind(2 / 3, 3 / 2, (0.1, 10), _stretch))
 TRANSFORMS.add("flip", Kind(0.5, 0.5, (0, 1), _flip))
 TRANSFORMS.add("blur", Kind(0.0, 0.005, (0, 0.02)))
 TRANSFORMS.add("noise", Kind(0.05, 0.05, (0, 1)))

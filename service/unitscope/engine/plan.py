@@ -154,6 +154,7 @@ def _stages(
                 filters=tuple(filters),
                 penalties=tuple(used.name for used in recipe.penalties),
                 constraints=tuple(used.name for used in recipe.constraints),
+                selective=_is_selective(request, recipe, model, terms),
                 targeted=request.target is not None,
                 unlike=model.texture_layer(terms[0].spec.layer) if request.unlike else None,
                 transparent=request.transparent,
@@ -163,6 +164,19 @@ def _stages(
         )
         for size, count in zip(sizes, counts, strict=True)
         if count
+    )
+
+
+def _is_selective(
+    request: MaximizeRequest, recipe: Recipe, model: LoadedModel, terms: tuple[PlannedTerm, ...]
+) -> bool:
+    """Classes exclude one another; units of other layers, and classes that are added, do not."""
+    of_class = TermSpec(terms[0].spec.layer, "channel")
+    return (
+        recipe.selectivity > 0
+        and request.target is None
+        and tuple(term.spec for term in terms) == (of_class,)
+        and of_class.layer.tensor == model.info.logits_tensor
     )
 
 
