@@ -35,6 +35,7 @@ from unitscope.engine.ticket import Ticket
 from unitscope.errors import (
     Cancelled,
     DeadGradient,
+    DeadlineExceeded,
     InvalidRequest,
     ModelRejected,
     NotFound,
@@ -277,6 +278,19 @@ def test_an_id_of_another_request_is_refused(repository: Repository) -> None:
                     both.submit(request_id=taken, **options)
         running.cancel()
         assert both.result(request_id=running.request_id).metrics.steps == 4
+
+
+def test_an_id_that_cannot_be_served_in_time_is_refused_and_may_come_again(
+    repository: Repository,
+) -> None:
+    with kept(repository) as both:
+        both.result()  # it is known how long a step takes
+        request_id, hasty = new_id(), Caller(timeout_seconds=60.0)
+        with pytest.raises(DeadlineExceeded, match="steps take about"):
+            both.submit(request_id=request_id, steps=ENDLESS, caller=hasty)
+        climbing(both.submit(request_id=request_id, steps=ENDLESS))
+        both.submit(request_id=request_id, steps=ENDLESS, caller=hasty)
+        assert both.counts.joins == 1
 
 
 def test_one_of_two_leaves_and_the_other_goes_on(repository: Repository) -> None:

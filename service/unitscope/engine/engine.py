@@ -292,6 +292,7 @@ class Engine:
             return
         each = sum(stage.steps * self._batches.row_seconds(stage.spec) for stage in plan.stages)
         needed, given = plan.request.attempts * each, caller.timeout_seconds
+        given = caller.useful_seconds if given is None else given
         if given is not None and needed > given:
             raise DeadlineExceeded(
                 f"{plan.accepted().steps} steps take about {needed:.1f} s, "

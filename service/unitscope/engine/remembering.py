@@ -91,8 +91,8 @@ class Remembering:
     def submit(self, request: MaximizeRequest, caller: Caller = NOBODY) -> Ticket:
         """A ticket of a run, be it new, another's, or one whose result is known.
 
-        A request with an id runs until its callers give it up, since they may come again with more
-        time. Raises RequestIdTaken, and what the service raises.
+        A request with an id that has begun runs until its callers give it up, since they may come
+        again with more time. Raises RequestIdTaken, and what the service raises.
         """
         check(request, self._limits)
         key = self._key(request)
@@ -100,7 +100,8 @@ class Remembering:
             return self._service.submit(request, caller)
         asked = ""
         if request.request_id:
-            asked, caller = request_digest(request), replace(caller, timeout_seconds=None)
+            asked = request_digest(request)
+            caller = replace(caller, timeout_seconds=None, useful_seconds=caller.timeout_seconds)
         caller = replace(caller, progress_every_steps=1)  # others may join who want to hear more
         named = replace(request, request_id=request.request_id or str(uuid.uuid4()))
         with self._lock:

@@ -54,13 +54,15 @@ class Caller:
 
     `client`: whose requests share one part of the time. `priority`: one of PRIORITIES.
     `timeout_seconds`: how long the caller waits; None: for ever. `progress_every_steps`: how often
-    it wants to hear of progress; 0: it only waits for the result.
+    it wants to hear of progress; 0: it only waits for the result. `useful_seconds`: what would take
+    longer is refused at once, but not ended once it runs; it counts where no timeout is given.
     """
 
     client: str = ""
     priority: str = "normal"
     timeout_seconds: float | None = None
     progress_every_steps: int = 1
+    useful_seconds: float | None = None
 
 
 NOBODY = Caller()
