@@ -60,7 +60,8 @@ class Method:
         """The mean of what `gradient` gives at the points `[C, H, W]`, float64."""
         total = np.zeros(picture.shape)
         for point in self.points(picture, options):
-            total += gradient(point)
+            with np.errstate(invalid="ignore"):  # what is not finite stays so, and is looked for
+                total += gradient(point)
         return total / options.samples
 
 

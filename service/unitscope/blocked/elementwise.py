@@ -1,0 +1,100 @@
+"""What looks at one element at a time runs on blocked tensors as it is."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import onnx
+
+from unitscope.blocked.layout import Layout, Shape, attributes_of
+
+OPERATORS = (
+    "Abs", "Add", "Clip", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Max",
+    "Min", "Mul", "Neg", "Relu", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh",
+)  # fmt: skip
+"""Those that are finite at 0: channels that fill up a block must not become infinite or NaN."""
+
+
+def elementwise(layout: Layout, node: onnx.NodeProto) -> bool:
+    """A function of tensors that have twins, of one value a channel, and of scalars."""
+    if not any(layout.is_paired(x) for x in node.input):
+        return False
+    shape = layout.shape(node.output[0])
+    if shape is None or not any(layout.shape(x) == shape and layout.twin(x) for x in node.input):
+        return False
+    inner = (shape[0], layout.filled(shape[1]) // layout.block, *shape[2:], layout.block)
+    by_channel = any(_is_by_channel(layout.shape(x), shape) for x in node.input)
+    found = [_operand(layout, x, shape, inner if by_channel else None) for x in node.input]
+    inputs = [x for x in found if x is not None]
+    if len(inputs) < len(found):
+        return False
+    masked = _masked_already(layout, inputs) if node.op_type == "Mul" else None
+    if masked is not None:
+        twin = masked
+    elif node.op_type == "Add" and all(layout.shape(x) == shape for x in node.input):
+        twin = layout.add(*inputs)
+    else:
+        twin = layout.emit(node.op_type, inputs, **attributes_of(node))
+    if by_channel:
+        twin = layout.view(twin, (shape[0], layout.filled(shape[1]), *shape[2:]))
+    layout.pair(node.output[0], twin)
+    return True
+
+
+def expand(layout: Layout, node: onnx.NodeProto) -> bool:
+    """One value a channel given to all places."""
+    shape = layout.shape(node.output[0])
+    if shape is None or not _is_by_channel(layout.shape(node.input[0]), shape):
+        return False
+    x, channels = layout.enter(node.input[0]), layout.filled(shape[1])
+    if x is None:
+        return False
+    inner = (shape[0], channels // layout.block, *shape[2:], layout.block)
+    column = layout.view(x, (-1, inner[1], 1, 1, layout.block))
+    wide = layout.emit("Expand", [column, layout.ints(*inner)])
+    layout.pair(node.output[0], layout.view(wide, (shape[0], channels, *shape[2:])))
+    return True
+
+
+def split(layout: Layout, node: onnx.NodeProto) -> bool:
+    """Channels cut between blocks."""
+    x, shapes = layout.twin(node.input[0]), [layout.shape(name) for name in node.output]
+    sizes = [shape[1] for shape in shapes if shape is not None and len(shape) == 4]
+    if x is None or attributes_of(node).get("axis") != 1 or len(sizes) < len(shapes):
+        return False
+    if any(size % layout.block for size in sizes):
+        return False
+    parts = layout.split(x, sizes)
+    joined = layout.producer(layout.vanishing.get(x, ""))
+    for name, part in zip(node.output, parts, strict=True):
+        layout.pair(name, part)
+    if joined is not None and [(layout.shape(x) or (0, 0))[1] for x in joined.input] == sizes:
+        layout.vanishing.update(zip(parts, joined.input, strict=True))
+    return True
+
+
+def _masked_already(layout: Layout, factors: list[str]) -> str | None:
+    """Of two factors the one that is 0 where the other, a mask, is."""
+    for value, mask in permutations(factors):
+        if value in layout.vanishing and layout.vanishing[value] == layout.steps_at(mask):
+            return value
+    return None
+
+
+def _operand(layout: Layout, name: str, shape: Shape, inner: Shape | None) -> str | None:
+    """What stands for `name` among blocked tensors; None where nothing does."""
+    own = layout.shape(name)
+    if not name or (own is not None and math.prod(own) == 1):
+        return name
+    twin = layout.twin(name)
+    if own == shape and twin is not None:
+        return layout.view(twin, inner) if inner else twin
+    if inner and twin is not None and _is_by_channel(own, shape):
+        return layout.view(twin, (-1, inner[1], 1, 1, layout.block))
+    return None
+
+
+def _is_by_channel(own: Shape | None, shape: Shape) -> bool:
+    """`[N or 1, C, 1, 1]`"""
+    return own is not None and len(own) == 4 and own[2:] == (1, 1) and own[1] == shape[1]
