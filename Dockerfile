@@ -1,16 +1,18 @@
 # The server on ONNX Runtime for CPU.
 #   BASE_IMAGE: any image with `python3` >= 3.11 and its venv module.
+#   REQUIREMENTS: requirements/gpu.txt for CUDA, with all it needs but the driver; UNITSCOPE_DEVICE=cuda then uses it.
 #   PIP_INDEX_URL, PIP_CERT: only for a mirror of the package index; hashes are checked all the same.
 ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
+ARG REQUIREMENTS=requirements/runtime.txt
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 WORKDIR /source
 RUN python3 -m venv /opt/build && python3 -m venv /opt/unitscope
-COPY requirements/build.txt requirements/runtime.txt requirements/
+COPY requirements/build.txt ${REQUIREMENTS} requirements/
 RUN /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
-    && /opt/unitscope/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+    && /opt/unitscope/bin/pip install --no-cache-dir --require-hashes -r ${REQUIREMENTS}
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY service service
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \

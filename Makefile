@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCH_PIP := $(VENV)/bench/bin/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
-.PHONY: demo test test-torch coverage-models gallery operators lint setup generate bench bench-online build image-check lock clean
+.PHONY: demo test test-torch coverage-models gallery operators lint setup generate bench bench-online bench-gpu build image-check lock clean
 
 demo: $(VENV)/.runtime ## start the server, ask it for four pictures, leave them in ./demo/
 	$(BIN)/python scripts/demo.py
@@ -48,6 +48,11 @@ bench: $(VENV)/.bench $(VENV)/.bench-training ## how long a step takes, ten mode
 
 bench-online: $(VENV)/.runtime ## the service under load, beside the engine alone (takes minutes)
 	$(BIN)/python -m benchmarks.online --soak 10000
+
+bench-gpu: ## gradients and steps on a graphics processor (downloads about 2 GB)
+	sh scripts/make_venv.sh $(VENV)/gpu
+	$(VENV)/gpu/bin/python -m pip --disable-pip-version-check --quiet install -e '.[gpu]'
+	$(VENV)/gpu/bin/python -m benchmarks.gpu
 
 build: $(VENV)/.dev ## build the wheel and try it in an environment of its own
 	$(BIN)/python scripts/check_wheel.py

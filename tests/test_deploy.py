@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from unitscope.config import Settings
+from unitscope.config import Settings, read_settings
+from unitscope.engine.engine import EngineSettings
+from unitscope.engine.isolation import IsolationSettings
 from unitscope.rpc.server import SERVICE_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +90,23 @@ def test_manifest_and_image_name_the_same_user(pod: Any) -> None:
     assert security["runAsNonRoot"]
 
 
+@pytest.mark.parametrize("name", ["runtime", "gpu"])
+def test_the_image_can_be_built_on_either_runtime(name: str) -> None:
+    requirements = f"requirements/{name}.txt"
+    assert f"!{requirements}" in (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert requirements in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
 def test_the_image_exposes_the_default_ports_and_starts_the_server() -> None:
     assert instruction("EXPOSE") == f"{DEFAULTS.grpc_port} {DEFAULTS.http_port}"
     assert json.loads(instruction("ENTRYPOINT")) == ["unitscope"]
     assert json.loads(instruction("CMD"))[0] == "serve"
+
+
+def test_the_gpu_overlay_sets_what_there_is_to_set() -> None:
+    patch = yaml.safe_load((ROOT / "deploy" / "gpu" / "deployment.yaml").read_text("utf-8"))
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    settings = read_settings(EngineSettings, given), read_settings(IsolationSettings, given)
+    assert settings == (EngineSettings(device="cuda"), IsolationSettings(max_workers=2))
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"

@@ -110,5 +110,5 @@ def _try(device: Device, name: str) -> None:
     except RuntimeError as error:
         raise InvalidRequest("device", name, f"a device that is there: {error}") from error
     if session.get_providers()[0] != device.provider:
-        expected = f"cpu, as the libraries of {CUDA} cannot be loaded: CUDA and cuDNN are missing"
+        expected = f"cpu: {CUDA} cannot be loaded, its driver, CUDA or cuDNN is missing"
         raise InvalidRequest("device", name, expected)
