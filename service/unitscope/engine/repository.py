@@ -148,7 +148,7 @@ class Repository:
     def news(self, name: str, version: str | None = None) -> Mapping[str, Stamp]:
         """By version, files that `refresh` would read, or `load` of `version` if that is given.
 
-        None where nothing is loaded that could suffer.
+        Empty where nothing is loaded that could suffer.
         """
         found, known = self._found().get(name, ()), self._models.get(name, {})
         if not found or not any(other.model for other in known.values()):

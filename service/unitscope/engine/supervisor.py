@@ -113,7 +113,10 @@ class Supervisor:
         with self._lock:
             self._check_open()
             self._deaths_rehearsing.check(model)
-            rehearsal = Rehearsal(self._setup(model), versions)
+            try:
+                rehearsal = Rehearsal(self._setup(model), versions)
+            except OSError as error:
+                raise self._deaths_rehearsing.add(model, _not_started(model, error)) from error
             self._rehearsals.add(rehearsal)
         try:
             fault = rehearsal.fault()
@@ -214,8 +217,7 @@ class Supervisor:
         try:
             worker = WorkerProcess(self._setup(model), self._received, self._died)
         except OSError as error:
-            what = f"no worker could be started for model {model!r} ({error})"
-            raise self._deaths.add(model, what) from error
+            raise self._deaths.add(model, _not_started(model, error)) from error
         self._workers[model] = worker
         return worker
 
@@ -291,3 +293,7 @@ class Supervisor:
             return False
         worker.give(next(self._numbers), call)
         return True
+
+
+def _not_started(model: str, error: OSError) -> str:
+    return f"no worker could be started for model {model!r} ({error})"
