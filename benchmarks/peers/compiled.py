@@ -10,5 +10,6 @@ __all__ = ["DISTRIBUTION", "prepare"]
 
 def prepare(case: Case) -> Tasks:
     """In the format that PyTorch recommends for convolutions on a processor."""
-    module = frozen(case).to(memory_format=torch.channels_last)
-    return {"compile": gradient(torch.compile(module, dynamic=False), case, torch.channels_last)}
+    torch.set_num_threads(case.threads)
+    module = torch.compile(frozen(case.model, torch.channels_last), dynamic=False)
+    return {"compile": gradient(module, case, torch.channels_last)}

@@ -22,7 +22,7 @@ _ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
 """Threads of PyTorch that wait for each other for longer let others have their core: beside any
 other process they would take up to thirty times as long.
 """
-_REASON_LENGTH = 200
+_HEAD, _TAIL = 20, 160
 _START_SECONDS = 120.0
 _TURN_SECONDS = 300.0
 
@@ -97,7 +97,7 @@ class PeerProcess:
 
     def _end(self, reason: str) -> None:
         """No more of it; `reason`, in one line, is why."""
-        self.refusal = " ".join(reason.split())[:_REASON_LENGTH]
+        self.refusal = _short(reason)
         self._connection.close()
         os.killpg(self._process.pid, signal.SIGKILL)  # compilers that it started, too
         self._process.wait()
@@ -105,3 +105,9 @@ class PeerProcess:
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _short(reason: str) -> str:
+    """In one line; of long ones the kind, and the end, where most say what it was."""
+    line = " ".join(reason.split())
+    return line if len(line) <= _HEAD + _TAIL else f"{line[:_HEAD]} … {line[-_TAIL:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -14,23 +15,24 @@ DISTRIBUTION = "torch"
 
 
 def prepare(case: Case) -> Tasks:
-    """Eager execution; the second task does not change the first's module."""
+    """Eager execution."""
+    torch.set_num_threads(case.threads)
+    formats = {"eager": torch.contiguous_format, "channels_last": torch.channels_last}
     return {
-        "eager": gradient(frozen(case), case, torch.contiguous_format),
-        "channels_last": gradient(frozen(case), case, torch.channels_last),
+        name: gradient(frozen(case.model, memory_format), case, memory_format)
+        for name, memory_format in formats.items()
     }
 
 
-def frozen(case: Case) -> Any:
-    """The model of the case, whose weights get no gradient."""
-    torch.set_num_threads(case.threads)
-    module, _ = zoo.module_of(case.model)
-    return module.requires_grad_(requires_grad=False)
+@functools.cache
+def frozen(model: str, memory_format: Any) -> Any:
+    """A model of the zoo whose weights get no gradient; one for all batches."""
+    module, _ = zoo.module_of(model)
+    return module.requires_grad_(requires_grad=False).to(memory_format=memory_format)
 
 
 def gradient(module: Any, case: Case, memory_format: Any) -> GradientTask:
     """Computes the gradient of the case through `module`."""
-    module = module.to(memory_format=memory_format)
     pictures = torch.from_numpy(case.pictures).to(memory_format=memory_format)
     cotangent = torch.from_numpy(case.cotangent)
 
