@@ -207,6 +207,28 @@ def test_a_residual_gradient_never_leaves_the_blocked_layout(tmp_path: Path) -> 
     assert left == {"image_gradient", "pooled"}
 
 
+@pytest.mark.parametrize("ceiling", [6.0, 1.0, 0.3])
+def test_the_mask_of_a_clip_is_0_at_both_ends(ceiling: float, tmp_path: Path) -> None:
+    """A third of the places are at an end, and some lie as close to it as a number can."""
+    model = network(
+        helper.make_node("Conv", ["stem", "w1"], ["wide"]),
+        helper.make_node("Clip", ["wide", "low", "high"], ["last"]),
+    )
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(bound, np.float32), name)
+        for name, bound in (("low", 0.0), ("high", ceiling))
+    )
+    nodes, error = both(model, tmp_path)
+    assert error < 1e-5
+    masks = [x for x in nodes if x.op_type == "HardSigmoid"]
+    assert len(masks) == 1
+    slope, shift = (helper.get_node_attr_value(masks[0], name) for name in ("alpha", "beta"))
+    at_end = np.float32(ceiling)
+    below = np.nextafter(at_end, np.float32(0))
+    found = np.float32(slope) * np.array([at_end, below, 0], np.float32) + np.float32(shift)
+    assert found[0] == 1 and (found[1:] <= 0).all()
+
+
 def test_every_rule_is_met() -> None:
     """What the table names are operators of the standard."""
     for operator in RULES:

@@ -17,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from unitscope.blocked.convolution import conv_transpose
-from unitscope.blocked.elementwise import OPERATORS, elementwise, expand, split
+from unitscope.blocked.elementwise import OPERATORS, elementwise, expand, split, step
 from unitscope.blocked.layout import NCHWC, Layout, attributes_of
 from unitscope.blocked.pooling import max_pool_gradient
 
@@ -32,6 +32,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(OPERATORS, elementwise),
     "ConvTranspose": conv_transpose,
     "Expand": expand,
+    "HardSigmoid": step,
     "Reshape": max_pool_gradient,
     "Split": split,
 }

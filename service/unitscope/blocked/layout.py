@@ -121,9 +121,8 @@ class Layout:
         """1 where x is above 0, else 0."""
         return self.emit("HardSigmoid", [x], alpha=STEP["alpha"], beta=STEP["beta"])
 
-    def steps_at(self, name: str) -> str | None:
-        """The tensor that `name` is the `step` of."""
-        node = self.producer(name)
+    def steps_of(self, node: onnx.NodeProto | None) -> str | None:
+        """The tensor that `node` is the `step` of."""
         is_step = node is not None and node.op_type == "HardSigmoid" and attributes_of(node) == STEP
         return node.input[0] if node is not None and is_step else None
 
@@ -167,6 +166,7 @@ class Layout:
         strides: Sequence[int] = (1, 1),
         pads: Sequence[int] = (0, 0, 0, 0),
         group: int = 1,
+        out: str = "",
         **activation: Any,
     ) -> str:
         """activation(x ∗ kernel + bias + added), all blocked; `kernel` is in blocked order."""
@@ -175,7 +175,7 @@ class Layout:
             inputs.pop()
         return self.emit(
             "Conv", inputs, domain=NCHWC, group=group, kernel_shape=kernel.shape[2:],
-            strides=strides, dilations=(1, 1), pads=pads, **activation,
+            strides=strides, dilations=(1, 1), pads=pads, out=out, **activation,
         )  # fmt: skip
 
 

@@ -17,9 +17,15 @@ NCHWC = "com.microsoft.nchwc"
 MICROSOFT = "com.microsoft"
 
 _LIKE = {
+    (MICROSOFT, "FusedConv"): ("Conv", 3),
     (MICROSOFT, "FusedGemm"): ("Gemm", 3),
-    **dict.fromkeys(((MICROSOFT, x) for x in ("BiasGelu", "Gelu", "QuickGelu")), ("Identity", 1)),
-}
+    **{
+        (MICROSOFT, operator): ("Identity", 1)
+        for operator in (
+            "BiasGelu", "BiasSoftmax", "FastGelu", "Gelu", "QuickGelu", "SkipLayerNormalization",
+        )
+    },
+}  # fmt: skip
 """Operators of the standard, and how many of its inputs they share."""
 
 Shape = tuple[int, ...]
@@ -71,6 +77,8 @@ class Shapes:
             return {}
         if node.op_type in {"ReorderInput", "ReorderOutput"}:
             return self._reordered(node, types[node.input[0]])
+        if node.op_type == "FusedMatMul":
+            node, types = _turned(node, types)
         node = _as_standard(node)
         if node.domain or not defs.has(node.op_type, self._opset, ""):
             return {}
@@ -98,6 +106,20 @@ def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
         return node
     operator, inputs = _LIKE.get((node.domain, node.op_type), (node.op_type, 3))
     standard = helper.make_node(operator, node.input[:inputs], node.output[:1])
-    if operator != "Identity":
-        standard.attribute.extend(x for x in node.attribute if not x.name.startswith("activation"))
+    known = defs.get_schema(operator, "").attributes
+    standard.attribute.extend(x for x in node.attribute if x.name in known)
     return standard
+
+
+def _turned(
+    node: onnx.NodeProto, types: dict[str, TypeProto]
+) -> tuple[onnx.NodeProto, dict[str, TypeProto]]:
+    """The product, and the types of its matrices as they are multiplied."""
+    attributes = {entry.name: entry.i for entry in node.attribute}
+    turned = {}
+    for name, given in zip(("A", "B"), node.input, strict=True):
+        dims = [dim.dim_value for dim in types[given].tensor_type.shape.dim]
+        if attributes.get(f"trans{name}"):
+            dims[-2:] = dims[:-3:-1]
+        turned[name] = helper.make_tensor_type_proto(TensorProto.FLOAT, dims)
+    return helper.make_node("MatMul", ["A", "B"], node.output), turned
