@@ -90,7 +90,7 @@ class Record:
 
 
 def make(plan: Plan, metrics: Metrics, provider: str) -> str:
-    """The record of a finished picture; `provider`: the execution provider that computed it."""
+    """The record of a finished picture; `provider`: see `Device.computes_with`."""
     info, asked = plan.model.info, _asked(plan)
     content = {
         "schema": SCHEMA,

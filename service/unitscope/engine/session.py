@@ -63,9 +63,10 @@ def compile_placed(parts: Parts, device: Device, *, threads: int, captured: bool
     taken = footprint(parts)
     try:
         session = _placed(parts, device, threads, captured=captured)
-    except ModelRejected:
+    except ModelRejected as reason:
         if not captured:
             raise
+        _log.info("a step is not captured: %s", reason)
         captured = False
         session = _placed(parts, device, threads, captured=False)
     elsewhere = nodes_elsewhere(session, device)
