@@ -259,6 +259,23 @@ def test_requests_are_counted_over_all_models(model_directory: Path) -> None:
         assert service.submit(request("small"), one).result().metrics.steps == 20
 
 
+def test_what_is_known_of_unchanged_files_starts_no_worker(tmp_path: Path) -> None:
+    put(tmp_path, "1", small_classifier(seed=1))
+    with closing(supervisor(tmp_path)) as service:
+        first = service.models.known("eyes")
+        assert first.state == "ready" and first.fingerprint
+        kill(service, "eyes")
+        asleep = service.models.known("eyes")
+        assert asleep.state == "not_loaded" and asleep.fingerprint == first.fingerprint
+        assert "eyes" not in service._workers
+        put(tmp_path, "1", small_classifier(seed=2))
+        assert service.models.known("eyes").fingerprint not in ("", first.fingerprint)
+        service.submit(request("eyes")).result()  # a death is forgiven
+        service.models.unload("eyes")
+        kill(service, "eyes")
+        assert service.models.known("eyes").error == "it was unloaded"
+
+
 def test_what_was_unloaded_stays_so_in_the_next_worker(service: Supervisor) -> None:
     service.models.unload("small")
     kill(service)

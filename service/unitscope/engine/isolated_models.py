@@ -35,6 +35,7 @@ class IsolatedModels:
         self._repository = repository
         self._workers = workers
         self._known: dict[str, ModelInfo] = {}
+        self._seen: dict[str, Stamp | None] = {}
         self._unloaded: dict[str, frozenset[str]] = {}
         self._harmful: dict[str, tuple[Mapping[str, Stamp], WorkerDied]] = {}
 
@@ -56,6 +57,22 @@ class IsolatedModels:
         except WorkerDied as error:
             return ModelInfo(name=model, version=version, state="unavailable", error=str(error))
         return self._told(found)
+
+    def known(self, name: str, version: str = "") -> ModelInfo:
+        """As `info`, but no worker is started for files that one has read as they are."""
+        model = self.resolve(name)
+        info = self._known.get(model)
+        if (
+            info is None
+            or info.error
+            or not info.fingerprint
+            or version not in ("", info.version)
+            or model in self._unloaded
+            or model in self._workers.reports()
+            or self._repository.stamp(model, info.version) != self._seen[model]
+        ):
+            return self.info(model, version)
+        return info
 
     def layers(self, name: str, version: str = "") -> tuple[ModelInfo, tuple[Layer, ...]]:
         """A model and its layers; raises NotFound, ModelRejected, ModelUnloaded or WorkerDied."""
@@ -108,8 +125,9 @@ class IsolatedModels:
         """Versions that are not to be served; "" = all of them."""
         return self._unloaded.get(model, frozenset())
 
-    def learn(self, model: str, info: ModelInfo | None) -> None:
-        """Its worker says so; None: the model is gone."""
+    def learn(self, model: str, info: ModelInfo | None, seen: Stamp | None) -> None:
+        """Its worker says so, having `seen` files; no `info`: the model is gone."""
+        self._seen[model] = seen
         if info is None:
             self._known.pop(model, None)
         else:

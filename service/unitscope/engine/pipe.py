@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unitscope.engine.engine import EngineSettings
+from unitscope.engine.layout import Stamp
 from unitscope.engine.loaded import ModelInfo
 from unitscope.engine.service import Stats
 
@@ -70,12 +71,14 @@ class Ended:
 class Report:
     """How a worker is. `loaded`: versions in memory. `info`: None where the model is gone.
 
-    `seconds_until_room`: as it was when something else changed.
+    `seen`: what the files of its version were when they were read. `seconds_until_room`: as it was
+    when something else changed.
     """
 
     stats: Stats
     loaded: int
     info: ModelInfo | None
+    seen: Stamp | None
     seconds_until_room: float = field(default=0.0, compare=False)
 
 

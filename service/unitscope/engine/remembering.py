@@ -140,7 +140,7 @@ class Remembering:
         if self._store is None:
             return None
         try:
-            info = self._service.models.info(request.model, request.model_version)
+            info = self._service.models.known(request.model, request.model_version)
         except UnitscopeError:
             return None
         return result_key(request, info, self._device) if info.fingerprint else None

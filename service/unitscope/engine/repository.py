@@ -107,6 +107,18 @@ class Repository:
             self.get(name, version)
         return _describe(name or self.default_name, self._versions(name), version)
 
+    def known(self, name: str, version: str = "") -> ModelInfo:
+        """As `info`: what was loaded stays in memory."""
+        return self.info(name, version)
+
+    def stamp(self, name: str, version: str) -> Stamp:
+        """Of the files of a version as they are. Raises NotFound."""
+        return _find(name, self._versions(name), version).files.stamp()
+
+    def seen(self, name: str, version: str) -> Stamp | None:
+        """Of the files of a version as they were read last, if they were. Raises NotFound."""
+        return _find(name, self._versions(name), version).seen
+
     def layers(self, name: str, version: str = "") -> tuple[ModelInfo, tuple[Layer, ...]]:
         """A model and its layers; raises NotFound, ModelRejected or ModelUnloaded."""
         model = self.get(name, version)

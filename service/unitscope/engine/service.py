@@ -42,6 +42,9 @@ class Models(Protocol):
     def info(self, name: str, version: str = "") -> ModelInfo:
         """What is known of a model; a broken file is described, not raised. Raises NotFound."""
 
+    def known(self, name: str, version: str = "") -> ModelInfo:
+        """As `info`, but nothing is loaded anew for files that are as they were."""
+
     def layers(self, name: str, version: str = "") -> tuple[ModelInfo, tuple[Layer, ...]]:
         """A model and its layers; raises NotFound, ModelRejected or ModelUnloaded."""
 

@@ -252,7 +252,7 @@ class Supervisor:
                 self._ended(worker, number, error)
             case Report() as report:
                 worker.report = report
-                self.models.learn(worker.model, report.info)
+                self.models.learn(worker.model, report.info, report.seen)
             case Observed(told):
                 for method, arguments in told:
                     getattr(self._observer, method)(*arguments)

@@ -166,7 +166,9 @@ class Worker:
             if known is not None and not whole:
                 report = replace(known, stats=self._engine.stats())
             else:
-                report = Report(self._engine.stats(), self._models.loaded_count(), self._info())
+                info, stats = self._info(), self._engine.stats()
+                seen = self._models.seen(info.name, info.version) if info else None
+                report = Report(stats, self._models.loaded_count(), info, seen)
             if report != known:
                 seconds = self._engine.seconds_until_room()
                 self._reported = replace(report, seconds_until_room=seconds)
