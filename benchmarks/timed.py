@@ -10,8 +10,8 @@ Result = dict[str, Any]
 HEAVY = ("resnet50", "vgg16", "inception_v3", "densenet121", "vit_b_16")
 PYTORCH = ("eager", "channels_last", "compile")
 _SAME = 0.1
-"""Gradients further apart than this, by their norms, are not the same gradient; where a ReLU's input
-is near zero, rounding alone makes a difference of a few hundredths.
+"""Gradients further apart than this, by their norms, are not the same; where a ReLU's input is near
+zero, rounding alone makes a difference of a few hundredths.
 """
 
 
