@@ -69,6 +69,18 @@ def test_a_chain_that_would_overflow_is_computed_in_single_precision() -> None:
     assert run(op, size, x) == pytest.approx(252.5, rel=1e-3)
 
 
+def test_what_is_computed_in_single_precision_takes_weights_as_they_are() -> None:
+    op, _, half = begun(2, 4)
+    scale = op.const(np.full(4, 1 / 3, np.float32))
+    y, mean, _ = op.emit("LayerNormalization", [half, scale], outputs=["y", "", "deviation"])
+    node = next(node for node in op.graph.nodes if node.op_type == "LayerNormalization")
+    assert node.inputs[1] is scale and node.outputs[1] is None
+    assert (y.name, y.dtype.name) == ("y", "float16") and not mean
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) / 3
+    assert run(op, y, x) == pytest.approx(expected, abs=1e-3)
+
+
 def test_the_way_back_is_in_half_precision_from_cast_to_cast() -> None:
     op, x, half = begun(1, 3)
     y = op.Relu(op.MatMul(half, np.eye(3, dtype=np.float32)))

@@ -51,32 +51,40 @@ class HalfEmitter(Emitter):
         domain: str = "",
     ) -> tuple[Value, ...]:
         """As `Emitter.emit`."""
-        alike = self._of_one_type(op_type, inputs, domain)
-        if op_type not in _IN_SINGLE or not any(map(_is_half, alike)):
-            return super().emit(
-                op_type, alike, attributes, outputs=outputs, name=name, domain=domain
-            )
-        given = [""] * outputs if isinstance(outputs, int) else outputs
-        names = [
-            self.graph.fresh_name(op_type.lower()) if final or given is not outputs else ""
-            for final in given
-        ]
-        exact = super().emit(
+        if any(map(_is_half, inputs)):
+            if op_type in _IN_SINGLE:
+                return self._emit_in_single(op_type, inputs, attributes, outputs, name, domain)
+            inputs = self._of_one_type(op_type, inputs, domain)
+        return super().emit(op_type, inputs, attributes, outputs=outputs, name=name, domain=domain)
+
+    def _emit_in_single(
+        self,
+        op_type: str,
+        inputs: Sequence[Operand],
+        attributes: Mapping[str, Any] | None,
+        outputs: int | Sequence[str],
+        name: str,
+        domain: str,
+    ) -> tuple[Value, ...]:
+        """The node between casts; the results have the names that were asked for."""
+        wanted = [None] * outputs if isinstance(outputs, int) else outputs
+        results = super().emit(
             op_type,
-            [self._widened(x) if _is_half(x) else x for x in alike],
+            [self._widened(x) for x in inputs],
             attributes,
-            outputs=names,
+            outputs=["" if x == "" else self.graph.fresh_name(op_type.lower()) for x in wanted],
             name=name,
             domain=domain,
         )
-        return tuple(self._result(x, final) for x, final in zip(exact, given, strict=True))
+        return tuple(
+            x if x is None else self._result(x, given)
+            for x, given in zip(results, wanted, strict=True)
+        )
 
     def _of_one_type(
         self, op_type: str, inputs: Sequence[Operand], domain: str
     ) -> Sequence[Operand]:
         """The operands, those rounded that must have the type of one in half precision."""
-        if not any(map(_is_half, inputs)):
-            return inputs
         formal = defs.get_schema(op_type, self.graph.opset, domain).inputs
         kinds = [formal[min(index, len(formal) - 1)].type_str for index in range(len(inputs))]
         halves = {kind for kind, x in zip(kinds, inputs, strict=True) if _is_half(x)}
@@ -98,18 +106,21 @@ class HalfEmitter(Emitter):
             )
         return self._rounded[operand]
 
-    def _widened(self, value: Value) -> Value:
-        if value not in self._exact:
-            self._exact[value] = self._as(value, TensorProto.FLOAT)
-        return self._exact[value]
+    def _widened(self, operand: Operand) -> Operand:
+        """A tensor of floats in single precision; what is not one as it is."""
+        if not isinstance(operand, Value) or not operand.is_float or operand.dtype == np.float32:
+            return operand
+        if operand not in self._exact:
+            self._exact[operand] = self._as(operand, TensorProto.FLOAT)
+        return self._exact[operand]
 
-    def _result(self, exact: Value, name: str) -> Value:
+    def _result(self, exact: Value, name: str | None) -> Value:
         """`exact` rounded, under `name` if it has one."""
         result = self._as(exact, TensorProto.FLOAT16, name)
         self._exact[result] = exact
         return result
 
-    def _as(self, value: Value, to: int, name: str = "") -> Value:
+    def _as(self, value: Value, to: int, name: str | None = None) -> Value:
         return super().emit("Cast", [value], {"to": to}, outputs=[name] if name else 1)[0]
 
 
