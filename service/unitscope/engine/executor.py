@@ -271,6 +271,9 @@ class Executor:
             return compile_shared(parts, self._weights, threads=self._threads, packed=packed)
 
     def _session(self, parts: Parts) -> ort.InferenceSession:
+        """For a run or two."""
+        if self._device.target != PROCESSOR:
+            return self._compile(parts, packed=False).session
         return open_session(parts, quiet_options(self._threads), self._device.providers())
 
 
