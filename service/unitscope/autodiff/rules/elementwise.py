@@ -120,7 +120,7 @@ def sqrt(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
 @rules.vjp("Erf")
 def erf(op: Emitter, dy: Value, y: Value, x: Value) -> Cotangents:
     """dx = dy · 2/√π · e^(−x²)"""
-    return (op.Mul(dy, op.Mul(op.Exp(op.Neg(op.Mul(x, x))), 2 / math.sqrt(math.pi))),)
+    return (op.Mul(dy, op.Exp(op.Sub(math.log(2 / math.sqrt(math.pi)), op.Mul(x, x)))),)
 
 
 @rules.vjp("Sin")

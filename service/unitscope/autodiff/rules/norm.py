@@ -45,7 +45,13 @@ def layer_normalization(
 ) -> Cotangents:  # fmt: skip
     """y = scale · x̂ + b over the axes from `axis` on"""
     axes = list(range(axis % x.rank, x.rank))
-    dx, normalized = _normalization(op, dy, x, scale, axes, epsilon)
+    if x.dtype == np.float32 and scale.static_shape == (x.shape or ())[axes[0] :]:
+        ones = op.const(np.ones(scale.static_shape, x.dtype))
+        attributes = {"axis": axis, "epsilon": epsilon}
+        normalized, _, inverse = op.emit("LayerNormalization", [x, ones], attributes, outputs=3)
+        dx = _through(op, op.Mul(dy, scale), normalized, inverse, axes)
+    else:
+        dx, normalized = _normalization(op, dy, x, scale, axes, epsilon)
     return dx, op.Mul(dy, normalized), dy
 
 
@@ -101,15 +107,20 @@ def _normalization(
 ) -> tuple[Value, Value]:
     """dx and x̂ for y = scale · x̂: dx = (g − mean(g) − x̂ · mean(g · x̂)) / σ with g = scale · dy"""
 
-    def mean(value: Value) -> Value:
-        return op.ReduceMean(value, list(axes), keepdims=1)
-
-    centred = op.Sub(x, mean(x))
-    inverse = op.Reciprocal(op.Sqrt(op.Add(mean(op.Mul(centred, centred)), float(epsilon))))
+    centred = op.Sub(x, op.ReduceMean(x, list(axes), keepdims=1))
+    variance = op.ReduceMean(op.Mul(centred, centred), list(axes), keepdims=1)
+    inverse = op.Reciprocal(op.Sqrt(op.Add(variance, float(epsilon))))
     normalized = op.Mul(centred, inverse)
-    g = op.Mul(dy, scale)
-    across = op.Mul(normalized, mean(op.Mul(g, normalized)))
-    return op.Mul(inverse, op.Sub(op.Sub(g, mean(g)), across)), normalized
+    return _through(op, op.Mul(dy, scale), normalized, inverse, axes), normalized
+
+
+def _through(
+    op: Emitter, g: Value, normalized: Value, inverse: Value, axes: Sequence[int]
+) -> Value:
+    """(g − mean(g) − x̂ · mean(g · x̂)) / σ"""
+    mean = op.ReduceMean(g, list(axes), keepdims=1)
+    along = op.ReduceMean(op.Mul(g, normalized), list(axes), keepdims=1)
+    return op.Mul(inverse, op.Sub(op.Sub(g, mean), op.Mul(normalized, along)))
 
 
 def _per_channel(op: Emitter, values: Value, like: Value) -> Value:
