@@ -281,31 +281,31 @@ def test_a_wrong_request_never_enters(engine: Service) -> None:
 
 
 def test_programs_are_shared_and_bounded(models: Models) -> None:
-    with serving(models, EngineSettings(program_memory_bytes=3 << 19)) as engine:
+    with serving(models, EngineSettings(program_memory_bytes=7 << 18)) as engine:
         for size in (8, 8, 16, 20):
             engine.submit(request(image_size_px=size, steps=1)).result()
         assert engine.stats().programs == 2
-        assert engine.stats().program_bytes <= 3 << 19
+        assert engine.stats().program_bytes <= 7 << 18
 
 
 def test_a_program_over_the_budget_is_refused_with_what_it_would_take(models: Models) -> None:
-    with serving(models, EngineSettings(program_memory_bytes=3 << 19)) as engine:
+    with serving(models, EngineSettings(program_memory_bytes=7 << 18)) as engine:
         engine.submit(request(image_size_px=8, steps=1)).result()
         with pytest.raises(ProgramTooLarge) as caught:
             engine.submit(request(image_size_px=512, steps=1)).result()
-        assert caught.value.estimated_bytes > caught.value.available_bytes == 3 << 19
+        assert caught.value.estimated_bytes > caught.value.available_bytes == 7 << 18
         assert engine.submit(request(image_size_px=8, steps=1)).result().metrics.steps == 1
         assert engine.stats().programs == 1
 
 
 def test_requests_wait_while_others_take_the_memory(models: Models) -> None:
-    with serving(models, EngineSettings(program_memory_bytes=1 << 20)) as engine:
+    with serving(models, EngineSettings(program_memory_bytes=5 << 18)) as engine:
         sizes = (8, 16, 20, 8, 16, 20)
         tickets = [engine.submit(request(image_size_px=size)) for size in sizes]
         octaves = engine.submit(request(octaves=3, image_size_px=40, steps=9))
         found = [ticket.result().metrics.steps for ticket in (*tickets, octaves)]
         assert found == [20] * 6 + [9]
-        assert engine.stats().program_bytes <= 1 << 20
+        assert engine.stats().program_bytes <= 5 << 18
 
 
 def test_events_can_be_awaited(engine: Service) -> None:

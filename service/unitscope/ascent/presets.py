@@ -101,7 +101,7 @@ PRESETS.add(
             Transform("rotate"),
             Transform("flip"),
         ),
-        selectivity=6.0,
+        selectivity=3.0,
         learning_rate=0.03,
     ),
 )
