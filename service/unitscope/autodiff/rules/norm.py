@@ -106,7 +106,6 @@ def _normalization(
     op: Emitter, dy: Value, x: Value, scale: Value, axes: Sequence[int], epsilon: float
 ) -> tuple[Value, Value]:
     """dx and x̂ for y = scale · x̂: dx = (g − mean(g) − x̂ · mean(g · x̂)) / σ with g = scale · dy"""
-
     centred = op.Sub(x, op.ReduceMean(x, list(axes), keepdims=1))
     variance = op.ReduceMean(op.Mul(centred, centred), list(axes), keepdims=1)
     inverse = op.Reciprocal(op.Sqrt(op.Add(variance, float(epsilon))))
