@@ -22,6 +22,9 @@ __all__ = ["NCHWC", "STEP", "Layout", "Shape", "attributes_of"]
 STEP = {"alpha": float(np.float32(3.0e38)), "beta": 0.0}
 """A HardSigmoid so steep is a step: 0 up to 0, 1 above."""
 
+_COMPARED_ELEMENTS = 4096
+"""Weights up to here are kept once: kernels that pick a tap come again and again."""
+
 _REORDERED = 4
 """ReorderInput takes channels in multiples of it, and fills up the last block with zeros."""
 
@@ -50,7 +53,7 @@ class Layout:
         self._twins: dict[str, str] = {}
         self._producers: dict[str, onnx.NodeProto] = {}
         self._shapes = Shapes(model, block, self._producers)
-        self._known: dict[bytes, str] = {}
+        self._known: dict[object, str] = {}
 
     def constant(self, name: str) -> np.ndarray | None:
         """The content of an initializer."""
@@ -149,11 +152,12 @@ class Layout:
     def weight(self, content: np.ndarray) -> str:
         """The name of an initializer with that content."""
         content = np.ascontiguousarray(content)
-        key = content.tobytes() + str((content.dtype, content.shape)).encode()
+        small = content.size <= _COMPARED_ELEMENTS
+        key = (content.dtype.str, content.shape, content.tobytes() if small else len(self._known))
         if key not in self._known:
             self._known[key] = name = f"blocked/weight_{len(self._known)}"
             self.new_weights[name] = content
-            self._shapes.add(numpy_helper.from_array(content, name))
+            self._shapes.add(name, content)
         return self._known[key]
 
     def convolution(

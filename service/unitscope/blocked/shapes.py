@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
-from onnx import TensorProto, TypeProto, defs, helper, shape_inference
+from onnx import TensorProto, TypeProto, defs, helper, numpy_helper, shape_inference
 
 NCHWC = "com.microsoft.nchwc"
 """The domain of ONNX Runtime's blocked kernels: as the standard's, but for sums and activations."""
@@ -47,10 +48,12 @@ class Shapes:
         for tensor in graph.initializer:
             self._types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
 
-    def add(self, tensor: TensorProto) -> None:
+    def add(self, name: str, content: np.ndarray) -> None:
         """A new initializer."""
-        self._contents[tensor.name] = tensor
-        self._types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        kind = helper.np_dtype_to_tensor_dtype(content.dtype)
+        self._types[name] = helper.make_tensor_type_proto(kind, content.shape)
+        if content.ndim == 1:  # it may say a shape
+            self._contents[name] = numpy_helper.from_array(content, name)
 
     def of(self, name: str) -> Shape | None:
         """The shape of `name`; None where it is not known or not fixed."""
