@@ -183,8 +183,14 @@ def test_a_step_from_the_picture_is_one_convolution(tmp_path: Path) -> None:
          helper.make_node("Split", ["a", "sizes"], ["b", "c"], axis=1),
          helper.make_node("Concat", ["c", "b"], ["d"], axis=1),
          helper.make_node("MaxPool", ["d"], ["last"], kernel_shape=[3, 3], strides=[2, 2])],
+        [helper.make_node("Transpose", ["stem"], ["a"], perm=[0, 2, 3, 1]),
+         helper.make_node("Sigmoid", ["a"], ["b"]), helper.make_node("Mul", ["a", "b"], ["c"]),
+         helper.make_node("Add", ["c", "a"], ["d"]),
+         helper.make_node("Transpose", ["d"], ["e"], perm=[0, 3, 1, 2]),
+         helper.make_node("Add", ["e", "stem"], ["last"])],
     ],
-    ids=["residual", "gate", "scaled", "difference", "squeeze and excitation", "split and joined"],
+    ids=["residual", "gate", "scaled", "difference", "squeeze and excitation", "split and joined",
+         "channels last in between"],
 )  # fmt: skip
 def test_sums_and_products(nodes: list[onnx.NodeProto], channels: int, tmp_path: Path) -> None:
     _, error = both(network(*nodes, channels=channels), tmp_path)

@@ -57,16 +57,28 @@ def block_more(
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         layout.meet(node)
-        twin = layout.twin(node.input[0]) if node.op_type == "ReorderInput" else None
+        plain, blocked = _reordered(node)
+        twin = layout.twin(plain) if plain in node.input else None
         if twin is not None:
-            renamed[node.output[0]] = twin
+            renamed[blocked] = twin
         elif not _covered(layout, node):
             layout.keep(node)
-            if node.op_type == "ReorderOutput":
-                layout.pair(node.output[0], node.input[0])
-            elif node.op_type == "ReorderInput":
-                layout.pair(node.input[0], node.output[0])
+            if plain:
+                layout.pair(plain, blocked)
     return _assembled(model, layout, weights, file)
+
+
+def _reordered(node: onnx.NodeProto) -> tuple[str, str]:
+    """What a node turns from one layout into the other, plain and blocked.
+
+    Plain is channels first: from channels last, which ONNX Runtime knows too, nothing follows.
+    """
+    if not attributes_of(node).get("channels_last"):
+        if node.op_type == "ReorderInput":
+            return node.input[0], node.output[0]
+        if node.op_type == "ReorderOutput":
+            return node.output[0], node.input[0]
+    return "", ""
 
 
 def _covered(layout: Layout, node: onnx.NodeProto) -> bool:
