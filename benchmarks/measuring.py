@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from unitscope.engine.loaded import LoadedModel
 from unitscope.engine.loading import load_model
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
+from unitscope.engine.session import FileSession
 from unitscope.engine.sharing import Weights
 from unitscope.graph.layers import Layer
 
@@ -44,11 +45,9 @@ def measure(name: str, path: Path, batches: list[int], seconds: float) -> Result
     compiled = time.perf_counter()
     programs |= {rows: climb.program(rows=rows) for rows in batches if rows > 1}
     weights, middle = Weights(), middle_layer(model)
-    logits = {
-        rows: LayerGraphs(path, model, model.find_layer(), rows, weights) for rows in programs
-    }
+    logits = _graphs(path, model, model.find_layer(), programs, weights)
     turns = _own_turns(climb, programs, logits)
-    inner = LayerGraphs(path, model, middle, 1, weights)
+    inner = _graphs(path, model, middle, [1], weights)[1]
     turns |= {
         "middle_forward/1": partial(turn, inner.forward),
         "middle_gradient/1": partial(turn, inner.gradient),
@@ -77,6 +76,13 @@ def middle_layer(model: LoadedModel) -> Layer:
     """The layer nearest the middle that people would climb."""
     layers = [x for x in model.layers if x.kind in _IN_THE_MIDDLE and not x.refusal]
     return layers[len(layers) // 2]
+
+
+def _graphs(
+    path: Path, model: LoadedModel, layer: Layer, batches: Iterable[int], weights: Weights
+) -> dict[int, LayerGraphs]:
+    file = FileSession(path, model.subject, layer.tensor)
+    return {rows: LayerGraphs(file, model, layer, rows, weights) for rows in batches}
 
 
 def _own_turns(

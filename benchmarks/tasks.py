@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,14 @@ _DIGEST_STEPS = 3
 
 
 class LayerGraphs:
-    """The file up to a layer, and the layer with its gradient, for `rows` pictures.
+    """A file up to a layer, and the layer with its gradient, for `rows` pictures.
 
-    `fed`: what the model takes. `weights`: shared with others, as among programs.
+    `file`: asked for that layer. `fed`: what the model takes. `weights`: shared with others, as
+    among programs.
     """
 
     def __init__(
-        self, path: Path, model: LoadedModel, layer: Layer, rows: int, weights: Weights
+        self, file: FileSession, model: LoadedModel, layer: Layer, rows: int, weights: Weights
     ) -> None:
         probe = build_probe(model.subject, layer.tensor, rows)
         rng, card = np.random.default_rng(0), model.subject.card
@@ -46,7 +46,7 @@ class LayerGraphs:
             for pictures in (np.zeros(shape, "f"), np.ones(shape, "f"), self._pictures)
         )
         self._slope = white - black
-        self._file = FileSession(path, model.subject, layer.tensor)
+        self._file = file
         self._compiled = compile_shared(probe.gradient, weights, threads=0, packed=True)
         names = (declared.name for declared in self._compiled.session.get_inputs())
         self._inputs = dict(zip(names, (self._pictures, self.cotangent), strict=True))

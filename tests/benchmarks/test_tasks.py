@@ -15,6 +15,7 @@ from benchmarks.timing import take_turns, turn
 from tests.models import CARD, small_classifier
 from unitscope.engine.executor import Executor
 from unitscope.engine.loading import load_model
+from unitscope.engine.session import FileSession
 from unitscope.engine.sharing import Weights
 
 
@@ -47,7 +48,9 @@ def test_a_turn_says_how_long_one_run_takes() -> None:
 
 def test_the_gradient_by_what_the_model_takes_is_recognised(path: Path) -> None:
     model = load_model(path)
-    graphs = LayerGraphs(path, model, model.find_layer(), 2, Weights())
+    logits = model.find_layer()
+    file = FileSession(path, model.subject, logits.tensor)
+    graphs = LayerGraphs(file, model, logits, 2, Weights())
     by_picture = graphs.gradient()
     by_fed = by_picture * np.reshape([0.5, 0.25, 1.0], (3, 1, 1))
     assert graphs.difference(by_fed) < 1e-4
