@@ -17,6 +17,7 @@ from unitscope.ascent.transforms import (
     draw,
     emit_view,
     is_affine,
+    turns,
 )
 from unitscope.errors import NotFound
 from unitscope.graph.emit import Emitter
@@ -27,11 +28,13 @@ AFFINE = [transform for transform in ALL if is_affine(transform)]
 IDENTITY = np.eye(2, 3, dtype=np.float32)
 
 
-def view(image: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
+def view(
+    image: np.ndarray, matrix: np.ndarray, height: int, width: int, *, turned: bool = True
+) -> np.ndarray:
     op = Emitter(Graph(18))
     given = op.graph.add_input("image", np.float32, (1, *image.shape))
     matrices = op.graph.add_input("matrices", np.float32, (1, 2, 3))
-    model = op.graph.to_model([emit_view(op, given, matrices, height, width)])
+    model = op.graph.to_model([emit_view(op, given, matrices, height, width, turned=turned)])
     session = ort.InferenceSession(model.SerializeToString())
     feed = {"image": image[None], "matrices": matrix[None].astype(np.float32)}
     return np.asarray(session.run(None, feed)[0][0])
@@ -52,6 +55,17 @@ def test_each_moves_the_view_a_little_and_both_ways(transform: Transform) -> Non
     if transform.name != "pad":
         varying = matrices[:, moved] - matrices.mean(axis=0)[moved]
         assert (varying.min(axis=0) < 0).all() and (varying.max(axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("transform", AFFINE, ids=lambda transform: transform.name)
+def test_upright_views_are_sampled_alike_and_the_others_are_known(transform: Transform) -> None:
+    image = np.random.default_rng(0).random((3, 17, 24), np.float32)
+    for step in range(8):
+        matrix = drawn([transform], step, 17, 24).matrix
+        assert turns([transform]) == bool(matrix[0, 1] or matrix[1, 0])
+        if not turns([transform]):
+            found = view(image, matrix, 20, 31, turned=False)
+            np.testing.assert_allclose(found, view(image, matrix, 20, 31), atol=2e-5)
 
 
 def test_jitter_goes_as_far_left_as_right() -> None:

@@ -91,7 +91,7 @@ def _whole(op: Emitter, spec: ProgramSpec) -> Value:
     if spec.seen_px == (spec.image.height_px, spec.image.width_px):
         return image
     identity = op.const(np.tile(np.eye(2, 3), (spec.rows, 1, 1)), np.float32)
-    return emit_view(op, image, identity, *spec.seen_px)
+    return emit_view(op, image, identity, *spec.seen_px, turned=False)
 
 
 def _unit_deviation(op: Emitter, image: Value) -> Value:

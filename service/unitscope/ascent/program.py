@@ -94,7 +94,7 @@ def _seen(op: Emitter, spec: ProgramSpec, image: Value) -> Value:
         return image
     size = spec.seen_px
     matrices = rows_of(op, spec, "matrices", (spec.views, 2, 3))
-    seen = emit_view(op, per_view(op, image, spec.views), matrices, *size)
+    seen = emit_view(op, per_view(op, image, spec.views), matrices, *size, turned=spec.turned)
     if "blur" in spec.filters:
         length = 2 * blur_reach(min(size)) + 1
         kernels = rows_of(op, spec, "blur", (spec.views, length))

@@ -30,7 +30,8 @@ class ProgramSpec:
 
     `logits`: the tensor that holds the model's scores of its classes. `terms`: the first is the
     one whose units are ranked. `views`: so many random looks at the image in every step; 0: the
-    model sees the image itself, which then has its size. `filters`: "blur" and "noise" of a view.
+    model sees the image itself, which then has its size. `turned`: a view need not be upright.
+    `filters`: "blur" and "noise" of a view.
     `selective`: that the first term's unit stands out in its layer counts, too. `targeted`: the
     activation is brought to a number, not to the highest. `unlike`: the layer in
     which the picture keeps away from the texture of others. `transparent`: it is added up how much
@@ -46,6 +47,7 @@ class ProgramSpec:
     parameterization: str = "fourier"
     optimizer: str = "adam"
     views: int = 1
+    turned: bool = True
     filters: tuple[str, ...] = ()
     penalties: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()

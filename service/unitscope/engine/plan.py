@@ -12,7 +12,7 @@ from unitscope.ascent.parameterizations import ImageSpec
 from unitscope.ascent.presets import Recipe
 from unitscope.ascent.prior import Prior, prior_of
 from unitscope.ascent.spec import ProgramSpec, TermSpec
-from unitscope.ascent.transforms import is_affine
+from unitscope.ascent.transforms import is_affine, turns
 from unitscope.engine.given_image import read_image, read_images
 from unitscope.engine.limits import MIN_IMAGE_SIZE_PX
 from unitscope.engine.loaded import LoadedModel
@@ -151,6 +151,7 @@ def _stages(
                 views=recipe.views
                 if recipe.transforms or size.shape[1:] != (card.height_px, card.width_px)
                 else 0,
+                turned=turns(recipe.transforms),
                 filters=tuple(filters),
                 penalties=tuple(used.name for used in recipe.penalties),
                 constraints=tuple(used.name for used in recipe.constraints),
