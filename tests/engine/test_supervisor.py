@@ -244,7 +244,7 @@ def test_requests_are_counted_over_all_models(model_directory: Path) -> None:
             started(ticket)
         with pytest.raises(QueueFull) as full:
             service.submit(request("grey"), one)
-        assert full.value.waiting == 0 and full.value.retry_after_seconds > 1000
+        assert full.value.retry_after_seconds > 1000
         assert "grey" not in service._workers
         service.submit(request("grey", steps=ENDLESS), other)
         with pytest.raises(QueueFull):

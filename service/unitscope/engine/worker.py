@@ -21,7 +21,9 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +32,7 @@ from unitscope.engine.engine import Engine
 from unitscope.engine.loaded import LoadedModel, ModelInfo
 from unitscope.engine.pipe import Call, Ended, Message, Observed, Report, Said, Setup
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import Accepted, Maximization, Progress
+from unitscope.engine.request import Accepted, Event, Maximization, Progress
 from unitscope.engine.sharing import share_threads
 from unitscope.engine.ticket import AttributionTicket, Ticket
 from unitscope.engine.time_limit import TimeLimit
@@ -118,9 +120,7 @@ class Worker:
         error = None
         try:
             async for content in self._contents(call):
-                if not isinstance(content, Progress | Maximization):
-                    self._report(whole=not isinstance(content, Accepted))
-                self._send(Said(call.number, content))
+                self._tell(call.number, content)
         except Exception as caught:  # ends this call, whatever it was, and no other
             error = _portable(caught)
         self._tickets.pop(call.number, None)
@@ -134,8 +134,9 @@ class Worker:
         if call.method == "submit":
             ticket = await asyncio.to_thread(self._engine.submit, *call.arguments)
             self._keep(call.number, ticket)
-            async for event in ticket.aevents():
-                yield event
+            sink = _Sink(partial(self._tell, call.number))
+            ticket.forward(sink)
+            await asyncio.wrap_future(sink.ended)
         elif call.method == "attribute":
             attribution = self._engine.attribute(*call.arguments)
             self._keep(call.number, attribution)
@@ -146,6 +147,11 @@ class Worker:
             await asyncio.gather(*self._tasks.values())
         else:
             yield await asyncio.to_thread(getattr(self._models, call.method), *call.arguments)
+
+    def _tell(self, number: int, content: Any) -> None:
+        if not isinstance(content, Progress | Maximization):
+            self._report(whole=not isinstance(content, Accepted))
+        self._send(Said(number, content))
 
     def _keep(self, number: int, ticket: Ticket | AttributionTicket) -> None:
         self._tickets[number] = ticket
@@ -189,6 +195,24 @@ class Worker:
     def _send(self, message: Message) -> None:
         with self._writing:
             self._pipe.send(message)
+
+
+class _Sink:
+    """Tells events in the thread that has them: to wake another one takes longer than to tell."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self.ended: Future[None] = Future()
+
+    def put(self, event: Event) -> None:
+        if not self.ended.done():  # a step that was under way when the request was given up
+            self._tell(event)
+
+    def close(self, error: BaseException | None = None) -> None:
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
 
 
 def _portable(error: Exception) -> Exception:
