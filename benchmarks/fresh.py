@@ -7,9 +7,7 @@ python -m benchmarks.fresh digest MODEL.onnx     # what a few steps lead to
 
 from __future__ import annotations
 
-import ctypes
 import json
-import re
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import resident_mib
 from benchmarks.tasks import climbing
 from benchmarks.timing import turn
 from unitscope.engine.executor import Executor
@@ -68,19 +67,19 @@ def building(path: Path) -> dict[str, float]:
 
 def memory(path: Path) -> dict[str, float]:
     """MiB that the model takes, with programs of twenty of its layers, and once all have run."""
-    empty = _resident_mib()
+    empty = resident_mib()
     model = load_model(path)
-    loaded = _resident_mib()
+    loaded = resident_mib()
     layers = [layer for layer in model.layers if not layer.refusal]
     chosen = [layers[round(index)] for index in np.linspace(len(layers) - 1, 0, LAYERS)]
     executor = Executor()
     programs = _programs(executor)
     climbs = [climbing(model, executor, layer.tensor) for layer in chosen]
     compiled = [programs.get(climb.plan.stages[-1].spec) for climb in climbs]
-    built = _resident_mib()
+    built = resident_mib()
     for climb, program in zip(climbs, compiled, strict=True):
         climb.step(program, [climb.begun(program)])
-    run, weights = _resident_mib(), path.stat().st_size / 2**20
+    run, weights = resident_mib(), path.stat().st_size / 2**20
     return {
         "programs": len(compiled),
         "weights_mib": round(weights, 1),
@@ -99,13 +98,6 @@ def digest(path: Path) -> dict[str, str]:
 
 def _programs(executor: Executor) -> Programs:
     return Programs(executor, memory_bytes=_MEMORY_BYTES, compiled=lambda _: None)
-
-
-def _resident_mib() -> float:
-    """What is held: memory that was freed goes back to the system first."""
-    ctypes.CDLL(None).malloc_trim(0)
-    (kibibytes,) = re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(kibibytes) / 1024
 
 
 if __name__ == "__main__":
