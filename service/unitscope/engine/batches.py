@@ -96,9 +96,10 @@ class Batches:
 
     def keep_only(self, models: Collection[str]) -> None:
         """Forget models whose SHA-256 is not among `models`; may be told from any thread."""
-        for spec in list(self._paces):
-            if spec.subject.sha256 not in models:
-                self._paces.pop(spec, None)
+        for known in (self._paces, self._refused):
+            for spec in list(known):
+                if spec.subject.sha256 not in models:
+                    known.pop(spec, None)
         self._asked = {spec for spec in list(self._asked) if spec.subject.sha256 in models}
 
     def retry(self, room_bytes: Callable[[], int]) -> None:
@@ -110,7 +111,7 @@ class Batches:
             room = room_bytes()
             for spec in [spec for spec, found in list(self._refused.items()) if found < room]:
                 self._asked.discard(spec)
-                del self._refused[spec]
+                self._refused.pop(spec, None)
 
     def _paces_of(self, spec: ProgramSpec) -> dict[int, _Pace]:
         return self._paces.setdefault(spec, {1: _Pace()})
