@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from unitscope.autodiff.gradient_model import gradient_model
+from unitscope.autodiff.rules import REDIRECTED
 from unitscope.blocked import RULES, block_more
 from unitscope.engine.sharing import channels_of_a_block
 
@@ -111,6 +112,20 @@ def test_maxima_over_windows(
 ) -> None:
     pool = helper.make_node("MaxPool", ["active" if of_relus else "stem"], ["last"], **attributes)
     nodes, error = both(network(*[RELU] * of_relus, pool, side=side), tmp_path)
+    assert error < 1e-5
+    assert "ScatterElements" not in operators(nodes)
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+def test_maxima_of_relus_that_let_through_what_wakes_them(
+    pads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a ReLU is closed, its gradient is not always zero then."""
+    monkeypatch.setattr("unitscope.autodiff.gradient_model.RULES", REDIRECTED)
+    pool = helper.make_node(
+        "MaxPool", ["active"], ["last"], kernel_shape=[2, 2], strides=[2, 2], pads=[pads] * 4
+    )
+    nodes, error = both(network(RELU, pool), tmp_path)
     assert error < 1e-5
     assert "ScatterElements" not in operators(nodes)
 

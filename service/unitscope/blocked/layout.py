@@ -41,13 +41,15 @@ class Layout:
         """`weights`: those initializers that are not in the model.
 
         Of blocked tensors, `sums` has those that add up two of one shape, `vanishing` those that
-        are 0 where another one is.
+        are 0 where another one is, `masking` those that the model makes masks of.
         """
         self.block = block
         self.nodes: list[onnx.NodeProto] = []
         self.new_weights: dict[str, np.ndarray] = {}
         self.sums: set[str] = set()
         self.vanishing: dict[str, str] = {}
+        steps = (self.steps_of(node) for node in model.graph.node)
+        self.masking = {name for name in steps if name is not None}
         self._weights = weights
         self._small = {tensor.name: tensor for tensor in model.graph.initializer}
         self._twins: dict[str, str] = {}

@@ -28,18 +28,12 @@ def max_pool_gradient(layout: Layout, node: onnx.NodeProto) -> bool:
         return False
     pool, dy = found
     places, windows = layout.shape(pool.input[0]), layout.shape(dy)
-    x, d = layout.twin(pool.input[0]), layout.enter(dy)
-    if (
-        x is None
-        or d is None
-        or not places
-        or not windows
-        or layout.shape(node.output[0]) != places
-    ):
+    if not places or not windows or layout.shape(node.output[0]) != places:
         return False
     attributes = attributes_of(pool)
     axes = axes_of(places, windows, attributes["kernel_shape"], attributes)
-    if axes is None:
+    x, d = layout.twin(pool.input[0]), layout.enter(dy)
+    if axes is None or x is None or d is None:
         return False
     layout.pair(node.output[0], _way_back(layout, x, d, axes, places))
     return True
@@ -71,7 +65,7 @@ def _way_back(layout: Layout, x: str, dy: str, axes: Sequence[Axis], places: Sha
         )
     across = _maximum(layout, x, columns, 3)
     top = _maximum(layout, across, rows, 2)
-    of_relus = _is_zero_or_more(layout, x)
+    of_relus = _is_of_relus(layout, x)
     if of_relus:  # what ReLUs will not let pass is taken out where there is least of it
         dy = layout.emit("Mul", [dy, layout.step(top)])
     narrow = (*shape[:3], columns.windows)
@@ -101,16 +95,10 @@ def _along(
         )  # fmt: skip
         left.append(layout.emit("Mul", [left[-1], is_below]))
     taken = [layout.emit("Sub", pair) for pair in pairwise(left)] + [left[-1]]
-    phases = [
-        _gathered(
-            layout,
-            axis,
-            index,
-            {taken[tap]: shift for tap, shift in axis.taps(phase).items()},
-            shape[1],
-        )
-        for phase in range(axis.stride)
-    ]
+    phases = []
+    for phase in range(axis.stride):
+        shares = {taken[tap]: shift for tap, shift in axis.taps(phase).items()}
+        phases.append(_gathered(layout, axis, index, shares, shape[1]))
     return interleaved(layout, phases, shape, index)
 
 
@@ -149,14 +137,15 @@ def _with_lowest(layout: Layout, x: str, index: int, axis: Axis, shape: Shape) -
     return layout.view(wider, (batch, channels, *sides))
 
 
-def _is_zero_or_more(layout: Layout, blocked: str) -> bool:
-    """Whether a tensor comes from ReLUs, which let no gradient pass where it is 0."""
+def _is_of_relus(layout: Layout, blocked: str) -> bool:
+    """Whether a tensor comes from ReLUs, and the graph lets no gradient pass where it is 0."""
     node = layout.producer(blocked)
     if node is None:
         return False
     if node.op_type in {"Concat", "MaxPool"}:
-        return all(_is_zero_or_more(layout, name) for name in node.input)
-    return node.op_type == "Relu" or attributes_of(node).get("activation") == "Relu"
+        return all(_is_of_relus(layout, name) for name in node.input)
+    is_relu = node.op_type == "Relu" or attributes_of(node).get("activation") == "Relu"
+    return is_relu and blocked in layout.masking
 
 
 def _pick(block: int, channels: int, index: int, taps: int, at: int, value: float) -> np.ndarray:
