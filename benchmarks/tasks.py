@@ -41,11 +41,13 @@ class LayerGraphs:
         self._pictures = rng.random(shape, np.float32)
         self.cotangent = rng.standard_normal(probe.layer_shape).astype(probe.layer_type)
         shown = Session(probe.forward)
-        black, white, self.fed = (
-            shown.run(pictures)[0]
-            for pictures in (np.zeros(shape, "f"), np.ones(shape, "f"), self._pictures)
-        )
-        self._slope = white - black
+        self.fed = shown.run(self._pictures)[0]
+        black = shown.run(np.zeros(shape, np.float32))[0]
+        self._slopes = [  # preprocessing is linear, and may reorder channels
+            shown.run(np.broadcast_to(lit[:, None, None], shape).copy())[0] - black
+            for lit in np.eye(len(card.channels), dtype=np.float32)
+        ]
+        self._channel_axis = 1 if card.layout == "NCHW" else -1
         self._file = file
         self._compiled = compile_shared(probe.gradient, weights, threads=0, packed=True)
         names = (declared.name for declared in self._compiled.session.get_inputs())
@@ -63,7 +65,8 @@ class LayerGraphs:
     def difference(self, theirs: Array) -> float:
         """Of somebody's gradient by `fed` from ours, over the size of ours."""
         ours = self.gradient()
-        return float(np.linalg.norm(ours - theirs * self._slope) / np.linalg.norm(ours))
+        channels = [(theirs * slope).sum(self._channel_axis) for slope in self._slopes]
+        return float(np.linalg.norm(ours - np.stack(channels, 1)) / np.linalg.norm(ours))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ def folded(path: str, rows: int) -> onnx.ModelProto:
     """The model at `path` for `rows` pictures, as ONNX Runtime simplifies it, its shapes known."""
     options = quiet_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.add_free_dimension_override_by_name("batch", rows)
+    (picture, *_) = onnx.load(path, load_external_data=False).graph.input
+    if batch := picture.type.tensor_type.shape.dim[0].dim_param:
+        options.add_free_dimension_override_by_name(batch, rows)
     with tempfile.TemporaryDirectory() as directory:
         made = Path(directory) / "folded.onnx"
         options.optimized_model_filepath = str(made)

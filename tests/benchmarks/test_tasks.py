@@ -23,7 +23,9 @@ from unitscope.engine.sharing import Weights
 def small_file(tmp_path: Path) -> Path:
     path = tmp_path / "small.onnx"
     onnx.save(small_classifier(), path)
-    path.with_suffix(".toml").write_text(CARD.replace("[1.0, 1.0, 1.0]", "[0.5, 0.25, 1.0]"))
+    path.with_suffix(".toml").write_text(
+        CARD.replace("[1.0, 1.0, 1.0]", "[0.5, 0.25, 1.0]").replace("RGB", "BGR")
+    )
     return path
 
 
@@ -52,7 +54,7 @@ def test_the_gradient_by_what_the_model_takes_is_recognised(path: Path) -> None:
     file = FileSession(path, model.subject, logits.tensor)
     graphs = LayerGraphs(file, model, logits, 2, Weights())
     by_picture = graphs.gradient()
-    by_fed = by_picture * np.reshape([0.5, 0.25, 1.0], (3, 1, 1))
+    by_fed = by_picture[:, ::-1] * np.reshape([0.5, 0.25, 1.0], (3, 1, 1))
     assert graphs.difference(by_fed) < 1e-4
     assert graphs.difference(by_picture) > 0.1
 
