@@ -51,7 +51,7 @@ def spec_of(repository: Repository, **options: Any) -> ProgramSpec:
         {"unit": 4, "learning_rate": 0.1},
         {"unit": None, "direction": (1.0, 0.0, -1.0, 0.0, 2.0)},
         {"weight": -1.0, "schedule": "cosine"},
-        {"transforms": (Transform("jitter", 0.1, 0.2),)},
+        {"transforms": (Transform("jitter", 0.1, 0.2), Transform("rotate"))},
         {"colors": "none"},
         {"colors": "images", "natural_images": (encoded(random_pixels()),)},
     ],
