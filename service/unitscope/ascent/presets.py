@@ -60,8 +60,8 @@ class Recipe:
     their mean. `selectivity`: how much it counts that a class stands out among all; its score is
     climbed times this power of its correlation (see `objectives.log_correlation`). `octaves`: the
     picture is climbed at so many sizes, the smallest first, each `octave_scale` times the one
-    before. `stretched`: the finished picture is shown with a standard
-    deviation of 0.1 around mid-grey.
+    before. `stretched`: the finished picture is shown with a standard deviation of 0.1 around
+    mid-grey.
     """
 
     steps: int

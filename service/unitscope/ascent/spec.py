@@ -28,16 +28,14 @@ class TermSpec:
 class ProgramSpec:
     """What decides the graphs of a program; equal specs share one.
 
-    `logits`: the tensor that holds the model's scores of its classes. `terms`: the first is the
-    one whose units are ranked. `views`: so many random looks at the image in every step; 0: the
-    model sees the image itself, which then has its size. `turned`: a view need not be upright.
-    `filters`: "blur" and "noise" of a view.
-    `selective`: that the first term's unit stands out in its layer counts, too. `targeted`: the
-    activation is brought to a number, not to the highest. `unlike`: the layer in
-    which the picture keeps away from the texture of others. `transparent`: it is added up how much
-    each pixel mattered. `stretched`: pictures are
-    shown with a standard deviation of 0.1 around mid-grey. `redirect`: dead ReLUs
-    let through what wakes them.
+    `logits`: the tensor that holds the model's scores of its classes. `terms`: the first is the one
+    whose units are ranked. `views`: so many random looks at the image in every step; 0: the model
+    sees the image itself, which then has its size. `turned`: a view need not be upright. `filters`:
+    "blur" and "noise" of a view. `selective`: that the first term's unit stands out in its layer
+    counts, too. `targeted`: the activation is brought to a number, not to the highest. `unlike`:
+    the layer in which the picture keeps away from the texture of others. `transparent`: it is added
+    up how much each pixel mattered. `stretched`: pictures are shown with a standard deviation of
+    0.1 around mid-grey. `redirect`: dead ReLUs let through what wakes them.
     """
 
     subject: Subject
