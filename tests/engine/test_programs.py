@@ -16,8 +16,8 @@ from unitscope.engine.repository import Repository
 from unitscope.engine.request import MaximizeRequest
 from unitscope.errors import ProgramTooLarge
 
-ROOM_FOR_TWO = 3 << 19
-"""Each of these programs takes a little more than half a mebibyte."""
+ROOM_FOR_TWO = 7 << 18
+"""Each of these programs takes a little less than three quarters of a mebibyte."""
 
 SpecOf = Callable[[int], ProgramSpec]
 
