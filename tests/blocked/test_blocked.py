@@ -130,6 +130,22 @@ def test_maxima_of_relus_that_let_through_what_wakes_them(
     assert "ScatterElements" not in operators(nodes)
 
 
+def test_maxima_that_are_laid_out_flat(tmp_path: Path) -> None:
+    """Their gradient comes as rows of numbers, and so do dense layers' in the oldest networks."""
+    model = network(
+        RELU,
+        helper.make_node("MaxPool", ["active"], ["pooled"], kernel_shape=[3, 3], strides=[2, 2]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "dense"], ["logits"]),
+    )
+    del model.graph.node[-3:]
+    dense = np.random.default_rng(2).normal(size=(WIDE * 49, 32)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(dense, "dense"))
+    nodes, error = both(model, tmp_path)
+    assert error < 1e-5
+    assert "ScatterElements" not in operators(nodes)
+
+
 def test_the_first_of_equal_maxima_has_all(tmp_path: Path) -> None:
     """A picture of one colour: inside it all windows are ties, as the plain layout breaks them."""
     model = network(

@@ -27,11 +27,13 @@ def max_pool_gradient(layout: Layout, node: onnx.NodeProto) -> bool:
     if found is None:
         return False
     pool, dy = found
-    places, windows = layout.shape(pool.input[0]), layout.shape(dy)
+    places, windows = layout.shape(pool.input[0]), layout.shape(pool.output[1])
     if not places or not windows or layout.shape(node.output[0]) != places:
         return False
     attributes = attributes_of(pool)
     axes = axes_of(places, windows, attributes["kernel_shape"], attributes)
+    if layout.shape(dy) != windows:  # ONNX Runtime makes one Reshape of two
+        dy = layout.view(dy, windows)
     x, d = layout.twin(pool.input[0]), layout.enter(dy)
     if axes is None or x is None or d is None:
         return False

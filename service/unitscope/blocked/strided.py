@@ -63,7 +63,7 @@ def axes_of(
     `places`, `windows`: shapes `[N, C, H, W]` of what has the windows and of one value for each.
     """
     strides = attributes.get("strides") or (1, 1)
-    if len(places) != 4 or {*(attributes.get("dilations") or (1, 1))} != {1}:
+    if not len(places) == len(windows) == 4 or {*(attributes.get("dilations") or (1, 1))} != {1}:
         return None
     axes = []
     for index, (place, window) in enumerate(zip(places[2:], windows[2:], strict=True)):
