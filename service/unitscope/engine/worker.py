@@ -149,8 +149,12 @@ class Worker:
             yield await asyncio.to_thread(getattr(self._models, call.method), *call.arguments)
 
     def _tell(self, number: int, content: Any) -> None:
-        if not isinstance(content, Progress | Maximization):
+        if isinstance(content, Maximization):
+            self._pass_on()  # what its steps were counted by must not come after it
+        elif not isinstance(content, Progress):
             self._report(whole=not isinstance(content, Accepted))
+        elif self._reported is None or not self._reported.stats.active:
+            self._report(whole=False)  # it climbs since the last report
         self._send(Said(number, content))
 
     def _keep(self, number: int, ticket: Ticket | AttributionTicket) -> None:
