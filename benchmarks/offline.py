@@ -4,7 +4,7 @@ For each model, taking turns in one run: a forward pass of the file in ONNX Runt
 yardstick), the gradient of the logits and of a layer in the middle, whole ascent steps, and what
 others take for the same (benchmarks/peers). Ratios travel between machines, milliseconds do not.
 
-    python -m benchmarks.offline [MODEL …] [--batch 1 8] [--seconds 60]
+    python -m benchmarks.offline [MODEL …] [--batch 1 8] [--seconds 30]
     python -m benchmarks.offline --all    # every model, and what is asked of ResNet-50 alone
 
 MODEL is a file or a name in benchmarks/zoo.py (needs PyTorch); without any, SqueezeNet 1.1. What
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of turns, for each model")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of turns, for each model")
     options = parser.parse_args()
     named = [*zoo.MODELS] if options.all else options.models or [str(embedded_model())]
     about = environment() | {"threads": usable_cores()}
