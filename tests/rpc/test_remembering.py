@@ -66,7 +66,8 @@ def test_hits_and_misses_are_counted(keeping: LiveServer) -> None:
 
 
 def test_a_repeated_request_joins_the_one_that_runs(live: LiveServer) -> None:
-    asked: dict[str, Any] = {"unit": 1, "model": "small", "steps": ENDLESS}
+    never = 1e9  # who may end early is not refused for the deadline
+    asked: dict[str, Any] = {"unit": 1, "model": "small", "steps": ENDLESS, "target": never}
     with live.client() as client, live.client() as other:
         request_id = new_id()
         first = client.stream(**asked, request_id=request_id)
