@@ -94,7 +94,6 @@ $(VENV)/.generate: $(VENV)/.python requirements/generate.txt
 # PyTorch's own index has builds without CUDA; where it cannot be reached, 6 GB are downloaded.
 $(VENV)/.bench: Makefile pyproject.toml
 	sh scripts/make_venv.sh $(VENV)/bench
-	$(BENCH_PIP) install --no-deps torch==2.14.1 torchvision==0.29.1
 	$(BENCH_PIP) install -e '.[cpu]' torch==2.14.1 torchvision==0.29.1 timm==1.0.31 onnxscript==0.7.2 onnx-ad==0.3.0 decorator ipython tqdm
 	$(BENCH_PIP) install --no-deps torch-lucent==0.1.8 kornia==0.4.1 # it asks for more than it imports
 	touch $@
