@@ -91,7 +91,7 @@ $(VENV)/.generate: $(VENV)/.python requirements/generate.txt
 	$(VENV)/generate/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/generate.txt
 	touch $@
 
-# PyTorch's own index has builds without CUDA; where it cannot be reached, 6 GB are downloaded.
+# With PyTorch's CUDA, which pip brings along, about 6 GB are downloaded.
 $(VENV)/.bench: Makefile pyproject.toml
 	sh scripts/make_venv.sh $(VENV)/bench
 	$(BENCH_PIP) install -e '.[cpu]' torch==2.14.1 torchvision==0.29.1 timm==1.0.31 onnxscript==0.7.2 onnx-ad==0.3.0 decorator ipython tqdm
