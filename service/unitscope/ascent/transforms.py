@@ -163,7 +163,7 @@ def emit_view(
     """Sample `image` `[N, C, H, W]` through `matrices` `[N, 2, 3]`: a view `[N, C, height, width]`.
 
     Bilinear; what lies outside the image is mid-grey. Where no view is `turned`, rows and columns
-    are sampled each on their own, by products of matrices: a third of the time.
+    are sampled each on their own, by products of matrices: about half of the time.
     """
     emit = _emit_turned if turned else _emit_upright
     return op.Add(emit(op, op.Sub(image, 0.5), matrices, height_px, width_px), 0.5)

@@ -155,5 +155,5 @@ def _with_sums_fused(
             del free[inside]
             convolution.input[:], convolution.output[0] = inputs, node.output[0]
             node = convolution
-        kept[node.output[0] or node.name] = node
+        kept[next(filter(None, node.output))] = node
     return [*kept.values()]
