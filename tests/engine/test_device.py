@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,14 +93,24 @@ def test_nothing_takes_the_place_of_a_device(repository: Repository) -> None:
         Engine(repository, settings)
 
 
-def test_memory_serves_one_ascent_after_another(repository: Repository) -> None:
+def test_memory_of_what_was_captured_serves_one_ascent_after_another(
+    repository: Repository,
+) -> None:
     climb = Climb(repository.get("small"), THE_PROCESSOR)
+    climb.program.step = replace(climb.program.step, captured=True)
+    climb.ascent = climb.begin()
     slot, first = climb.ascent.slot, climb.gradient()
     other = climb.begin()
     assert other.slot is not slot
     del climb.ascent
     climb.ascent = climb.begin()
     assert climb.ascent.slot is slot and climb.gradient().tobytes() == first.tobytes()
+
+
+def test_other_memory_goes_with_its_ascent(repository: Repository) -> None:
+    climb = Climb(repository.get("small"), THE_PROCESSOR)
+    del climb.ascent
+    assert not climb.program.slots
 
 
 def test_nodes_that_a_device_did_not_get_are_named(repository: Repository) -> None:

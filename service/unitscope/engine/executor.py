@@ -44,7 +44,8 @@ _log = logging.getLogger(__name__)
 class Program:
     """The compiled graphs of a spec, and what its judge made of noise once that was asked.
 
-    Only `step` has the spec's rows, the other graphs have one. `slots`: those that no ascent has.
+    Only `step` has the spec's rows, the other graphs have one. `slots`: those that no ascent has;
+    only what was captured keeps them, since it reads and writes there.
     """
 
     spec: ProgramSpec
@@ -96,9 +97,10 @@ class Ascent:
     def __init__(
         self, program: Program, parameters: np.ndarray, fixed: Mapping[str, np.ndarray]
     ) -> None:
-        free = program.slots
-        self.slot = free.pop() if free else Slot(program.step.session, program.spec, program.device)
-        finalize(self, free.append, self.slot)
+        step, free = program.step, program.slots
+        self.slot = free.pop() if free else Slot(step.session, program.spec, program.device)
+        if step.captured:
+            finalize(self, free.append, self.slot)
         self.slot.begin(parameters)
         self.slot.feed(fixed)
         self.scale = 1.0
