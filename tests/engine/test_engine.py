@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,13 @@ from tests.services import Models, serving
 from unitscope.ascent.presets import PRESETS, Regularizer
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.attribution import AttributeRequest
-from unitscope.engine.engine import EngineSettings
+from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.picture import decode
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import (
     Accepted,
     Caller,
+    Event,
     Maximization,
     MaximizeRequest,
     Progress,
@@ -258,6 +260,28 @@ def test_an_unloaded_model_leaves_the_memory_with_its_last_request(tmp_path: Pat
         del running, events
     gc.collect()
     assert watched() is None
+
+
+def test_a_client_that_is_held_climbs_no_further_until_it_is_let_go(repository: Repository) -> None:
+    class Told(SimpleQueue[Event]):
+        def close(self, error: BaseException | None = None) -> None:
+            assert isinstance(error, Cancelled)
+
+    with Engine(repository) as engine:
+        held, free = (
+            engine.submit(request(steps=4096), Caller(client)) for client in ("held", "free")
+        )
+        told, others = Told(), free.events()
+        held.forward(told)
+        assert isinstance(told.get(), Accepted) and isinstance(told.get(), Progress)
+        engine.hold("held").result(60)
+        before = told.qsize()
+        assert all(not isinstance(next(others), Maximization) for _ in range(20))
+        assert told.qsize() == before
+        engine.let_go("held")
+        assert all(isinstance(told.get(timeout=60), Progress) for _ in range(before + 1))
+        held.cancel()
+        free.cancel()
 
 
 def test_closing_drains_and_then_cuts(models: Models) -> None:

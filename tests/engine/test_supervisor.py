@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,18 @@ from tests.engine.crashers import TRAPS, division_trap, endless, memory_bomb
 from tests.engine.test_version import put
 from tests.images import encoded, random_pixels
 from tests.models import small_classifier
+from unitscope.engine import rota
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.engine import EngineSettings
 from unitscope.engine.limits import Limits
-from unitscope.engine.request import Accepted, Caller, Maximization, MaximizeRequest, Progress
+from unitscope.engine.request import (
+    Accepted,
+    Caller,
+    Event,
+    Maximization,
+    MaximizeRequest,
+    Progress,
+)
 from unitscope.engine.supervisor import Supervisor
 from unitscope.engine.ticket import Ticket
 from unitscope.errors import (
@@ -257,6 +266,65 @@ def test_requests_are_counted_over_all_models(model_directory: Path) -> None:
             with pytest.raises(Cancelled):
                 ticket.result()
         assert service.submit(request("small"), one).result().metrics.steps == 20
+
+
+class Steps:
+    """Counts the steps that a request has taken."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.count = 0
+        self._changed = threading.Condition()
+        ticket.forward(self)
+
+    def put(self, event: Event) -> None:
+        with self._changed:
+            self.count += isinstance(event, Progress)
+            self._changed.notify_all()
+
+    def close(self, error: BaseException | None = None) -> None:
+        assert isinstance(error, Cancelled)
+
+    def wait(self, more: int) -> None:
+        with self._changed:
+            wanted = self.count + more
+            assert self._changed.wait_for(lambda: self.count >= wanted, 60)
+
+
+def held_at(service: Supervisor, client: str) -> str:
+    """The one model that `client` does not climb, once that has come to rest."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with service._changed:
+            line = service._timekeeper._rota._lines.get(client)
+            if line is not None and list(line.held.values()) == [None]:
+                return next(iter(line.held))
+    pytest.fail("nobody is held")
+
+
+def test_beside_others_a_client_climbs_one_model_at_a_time(
+    service: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def climb(model: str, client: str) -> tuple[Ticket, Steps]:
+        ticket = service.submit(request(model, steps=ENDLESS), Caller(client))
+        return ticket, Steps(ticket)
+
+    many = {model: climb(model, "many") for model in ("small", "bare")}
+    for _, steps in many.values():
+        steps.wait(1)
+    few, others = climb("grey", "few")
+    first = held_at(service, "many")
+    many[first][1].wait(2)  # it has its turn
+    monkeypatch.setattr(rota, "TURN_SECONDS", 3600.0)
+    held = held_at(service, "many")
+    before = many[held][1].count
+    others.wait(50)
+    (climbed,) = many.keys() - {held}
+    many[climbed][1].wait(50)
+    assert many[held][1].count == before
+    few.cancel()
+    many[held][1].wait(2)  # nobody else is there
+    for ticket, _ in many.values():
+        ticket.cancel()
 
 
 def test_what_is_known_of_unchanged_files_starts_no_worker(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -79,6 +79,8 @@ class Engine:
         self._scheduler: Scheduler[Job] = Scheduler(max_active=settings.max_active)
         self._jobs: set[Job] = set()
         self._held: dict[Job, Program] = {}
+        self._in_turn: list[Job] = []
+        self._resting: list[Future[None]] = []
         self._programs = Programs(
             self._executor,
             memory_bytes=settings.program_memory_bytes,
@@ -138,6 +140,23 @@ class Engine:
             shortest = min((job.remaining for job in self._jobs), default=0)
             return max(shortest * self._scheduler.running * self._climber.row_seconds, 0.1)
 
+    def hold(self, client: str) -> Future[None]:
+        """Let no request of `client` have a turn; the answer comes when none has one any more."""
+        rest: Future[None] = Future()
+        with self._changed:
+            self._scheduler.hold(client)
+            if any(job.caller.client == client for job in self._in_turn):
+                self._resting.append(rest)
+            else:
+                rest.set_result(None)
+        return rest
+
+    def let_go(self, client: str) -> None:
+        """Let requests of `client` have turns again."""
+        with self._changed:
+            self._scheduler.let_go(client)
+            self._changed.notify_all()
+
     def tidy(self) -> None:
         """Models have left the memory: keep nothing of them once no request uses it."""
         self._attributor.tidy()
@@ -182,7 +201,16 @@ class Engine:
                         return
                     self._changed.wait()
                     jobs = self._next()
+                self._in_turn = jobs
             self._turn(jobs)
+            self._rest()
+
+    def _rest(self) -> None:
+        """Between turns: say so to those who hold a client."""
+        with self._changed:
+            self._in_turn, resting, self._resting = [], self._resting, []
+        for rest in resting:
+            rest.set_result(None)
 
     def _next(self) -> list[Job]:
         """Whose turn it is, and who may come along."""

@@ -21,7 +21,7 @@ from unitscope.engine.service import Stats
 
 Method = Literal[
     "submit", "attribute", "info", "layers", "load", "unload", "refresh", "news", "rehearse",
-    "cancel", "close",
+    "cancel", "close", "hold", "let_go",
 ]  # fmt: skip
 
 

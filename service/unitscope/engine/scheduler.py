@@ -11,7 +11,7 @@ waits, a short request never waits for a long one to finish, and nobody starves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
@@ -39,7 +39,7 @@ class _Share:
         self.clock = max(self.clock, min((peer.virtual for peer in peers), default=0.0))
         return self.clock
 
-    def pay(self, payer: _Peer, cost: float, peers: Sequence[_Peer]) -> None:
+    def pay(self, payer: _Peer, cost: float, peers: Collection[_Peer]) -> None:
         """Move the payer on, to a turn's distance of whoever is furthest behind.
 
         One who came along with another's turn, and is ahead of that already, pays nothing: it
@@ -55,6 +55,7 @@ class _Share:
 class _Client(_Peer, Generic[Row]):
     share: _Share = field(default_factory=_Share)
     entries: list[_Entry[Row]] = field(default_factory=list)
+    held: bool = False
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -67,6 +68,7 @@ class Scheduler(Generic[Row]):
     """At most `max_active` requests of a client take turns; behind them, weight and arrival count.
 
     A request of a larger weight that comes later takes the place of a smaller one, which pauses.
+    The requests of a client that is held have no turns until it is let go.
     """
 
     def __init__(self, *, max_active: int) -> None:
@@ -85,13 +87,9 @@ class Scheduler(Generic[Row]):
 
     def add(self, row: Row, *, client: str = "", weight: float = 1.0) -> None:
         """Let `row` take turns."""
-        start = self._share.start(self._present())
-        line = self._clients.get(client)
-        if line is None:
-            self._forget_the_absent(start)
-            line = self._clients[client] = _Client(virtual=start)
+        line = self._line(client)
         if not line.entries:
-            line.virtual = max(line.virtual, start)
+            line.virtual = max(line.virtual, self._share.start(self._present()))
         begin = line.share.start(self._active(line))
         entry = _Entry(virtual=begin, weight=weight, row=row, client=line)
         self._entries[row] = entry
@@ -105,6 +103,16 @@ class Scheduler(Generic[Row]):
             return False
         entry.client.entries.remove(entry)
         return True
+
+    def hold(self, client: str) -> None:
+        """Give `client` no turns."""
+        self._line(client).held = True
+
+    def let_go(self, client: str) -> None:
+        """Give `client` turns again, neither owed nor owing what others had meanwhile."""
+        line = self._line(client)
+        if line.held:
+            line.held, line.virtual = False, max(line.virtual, self._share.start(self._present()))
 
     def schedule(self) -> Row | None:
         """The row whose turn it is, or None when there is nothing to do."""
@@ -128,10 +136,20 @@ class Scheduler(Generic[Row]):
         for entry in (self._entries[row] for row in rows if row in self._entries):
             client = entry.client
             client.share.pay(entry, each, self._active(client))
-            self._share.pay(client, each / entry.weight, self._present())
+            peers = {*self._present(), client}  # it may be held meanwhile
+            self._share.pay(client, each / entry.weight, peers)
+
+    def _line(self, client: str) -> _Client[Row]:
+        """What is known of `client`, who may be new."""
+        if client not in self._clients:
+            start = self._share.start(self._present())
+            self._forget_the_absent(start)
+            self._clients[client] = _Client(virtual=start)
+        return self._clients[client]
 
     def _present(self) -> list[_Client[Row]]:
-        return [client for client in self._clients.values() if client.entries]
+        """Clients that may have turns, and have something to do."""
+        return [line for line in self._clients.values() if line.entries and not line.held]
 
     def _active(self, client: _Client[Row]) -> list[_Entry[Row]]:
         return client.entries[: self._max_active]
@@ -141,7 +159,7 @@ class Scheduler(Generic[Row]):
         self._clients = {
             name: client
             for name, client in self._clients.items()
-            if client.entries or client.virtual > now
+            if client.entries or client.held or client.virtual > now
         }
 
 

@@ -3,7 +3,7 @@
 It is the `Service` that the doors see. A model that crashes or takes all memory in native code ends
 its worker; the requests it had are asked once more of a new one, and end with WorkerDied if that
 dies too. Turns and programs belong to the workers, each with an engine of its own; requests are
-counted over all of them.
+counted over all of them, and a client has its models climbed in turn while others wait.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Mapping
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import count
 from typing import Any
@@ -28,9 +28,11 @@ from unitscope.engine.pipe import Call, Ended, Message, Method, Observed, Report
 from unitscope.engine.process import BUSY_SECONDS, WorkerProcess
 from unitscope.engine.rehearsal import Rehearsal
 from unitscope.engine.repository import Repository
-from unitscope.engine.request import NOBODY, Caller, MaximizeRequest
+from unitscope.engine.request import NOBODY, Accepted, Caller, MaximizeRequest
+from unitscope.engine.rota import Order
 from unitscope.engine.service import Stats
 from unitscope.engine.ticket import AttributionTicket, Ticket
+from unitscope.engine.timekeeper import Timekeeper
 from unitscope.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -73,7 +75,8 @@ class Supervisor:
         self._deaths_rehearsing = Deaths()
         self._numbers = count(1)
         self._closing = False
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._timekeeper = Timekeeper(self, self._changed)
 
     def submit(self, request: MaximizeRequest, caller: Caller = NOBODY) -> Ticket:
         """Take a request in; starts a worker and loads its model if need be.
@@ -110,7 +113,7 @@ class Supervisor:
 
     def rehearse(self, model: str, versions: Collection[str]) -> None:
         """Load versions of a model that is in use where it harms nobody. Raises WorkerDied."""
-        with self._lock:
+        with self._changed:
             self._check_open()
             self._deaths_rehearsing.check(model)
             try:
@@ -122,7 +125,7 @@ class Supervisor:
             fault = rehearsal.fault()
         finally:
             self._rehearsals.discard(rehearsal)
-        with self._lock:
+        with self._changed:
             self._check_open()
             if fault:
                 _log.error("%s; what was loaded before is served on", fault)
@@ -131,13 +134,13 @@ class Supervisor:
 
     def reports(self) -> Mapping[str, Report]:
         """How the workers are that have told, by model."""
-        with self._lock:
+        with self._changed:
             workers = list(self._workers.values())
         return {worker.model: worker.report for worker in workers if worker.report is not None}
 
     def stats(self) -> Stats:
         """A glance at all workers; a request waits, too, while its worker starts."""
-        with self._lock:
+        with self._changed:
             taken = len(self._climbs())
         found = [report.stats for report in self.reports().values()]
         active = min(sum(stats.active for stats in found), taken)
@@ -151,7 +154,7 @@ class Supervisor:
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more; let requests finish for `drain_seconds`, then cancel the rest."""
-        with self._lock:
+        with self._changed:
             self._closing = True
             workers = list(self._workers.values())
             busy = [worker for worker in workers if worker.calls]
@@ -161,16 +164,35 @@ class Supervisor:
             for rehearsal in list(self._rehearsals):
                 rehearsal.dismiss()
         wait([closing.future for closing in closings], drain_seconds + _LAST_WORDS_SECONDS)
+        self._timekeeper.close()
         for worker in workers:
             worker.dismiss()
             worker.join()
+
+    def climbing(self) -> Mapping[str, Collection[str]]:
+        """The models that each client has requests for; of the timekeeper."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for climb in self._climbs():
+            if climb.begun:
+                found[climb.caller.client].add(climb.model)
+        return found
+
+    def follow(self, order: Order) -> Future[None]:
+        """Pass on what the timekeeper says."""
+        inquiry = Inquiry(order.model, order.method, order.client)
+        inquiry.retried = True  # the next worker has other orders
+        if order.model in self._workers:
+            self._workers[order.model].give(next(self._numbers), inquiry)
+        else:
+            inquiry.ended(None)
+        return inquiry.future
 
     def _place(self, call: OpenCall) -> None:
         """Give `call` to the worker of its model.
 
         Raises ShuttingDown, QueueFull or WorkerDied.
         """
-        with self._lock:
+        with self._changed:
             self._check_open()
             if isinstance(call, Climb):
                 self._check_room(call.caller)
@@ -236,10 +258,12 @@ class Supervisor:
         if self._workers.get(worker.model) is worker:
             del self._workers[worker.model]
             self.models.rest(worker.model)
+            self._timekeeper.died(worker.model)
 
     def _cancel(self, call: OpenCall) -> None:
-        with self._lock:
+        with self._changed:
             call.cancelled = True
+            self._changed.notify_all()
             worker = self._workers.get(call.model)
             if worker is not None and call.number in worker.calls:
                 worker.send(Call(next(self._numbers), "cancel", (call.number,)))
@@ -248,6 +272,9 @@ class Supervisor:
         match message:
             case Said(number, content):
                 worker.calls[number].said(content)
+                if isinstance(content, Accepted):
+                    with self._changed:
+                        self._changed.notify_all()
             case Ended(number, error):
                 self._ended(worker, number, error)
             case Report() as report:
@@ -258,19 +285,21 @@ class Supervisor:
                     getattr(self._observer, method)(*arguments)
 
     def _ended(self, worker: WorkerProcess, number: int, error: Exception | None) -> None:
-        with self._lock:
+        with self._changed:
             call = worker.calls.pop(number)
+            self._changed.notify_all()
             if error is None and call.method in ("submit", "attribute"):
                 self._deaths.forget(worker.model)
         call.ended(error)
 
     def _died(self, worker: WorkerProcess, manner: str) -> None:
         """Ask its open calls again, once, and end those that cannot be."""
-        with self._lock:
+        with self._changed:
             self._forget(worker)
             error = self._reason(worker, manner)
             calls, worker.calls = worker.calls, {}
             lost = [call for call in calls.values() if not self._give_again(call, worker)]
+            self._changed.notify_all()
         for call in lost:
             call.ended(Cancelled("the request was cancelled") if call.cancelled else error)
 
