@@ -22,6 +22,7 @@ from unitscope.ascent.presets import PRESETS, Regularizer
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.engine import Engine, EngineSettings
+from unitscope.engine.limits import Limits
 from unitscope.engine.picture import decode
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import (
@@ -330,6 +331,20 @@ def test_requests_wait_while_others_take_the_memory(models: Models) -> None:
         found = [ticket.result().metrics.steps for ticket in (*tickets, octaves)]
         assert found == [20] * 6 + [9]
         assert engine.stats().program_bytes <= 5 << 18
+
+
+def test_who_waits_for_memory_lets_those_pass_that_find_some(models: Models) -> None:
+    """Beside the picture of 8 pixels there is room for one of 16, and not for one of 96."""
+    settings = EngineSettings(limits=Limits(max_steps=10**9), program_memory_bytes=7 << 18)
+    with serving(models, settings) as engine:
+        running = engine.submit(request(image_size_px=8, steps=10**9))
+        events = running.events()
+        assert isinstance(next(events), Accepted) and isinstance(next(events), Progress)
+        waiting = engine.submit(request(image_size_px=96))
+        assert engine.submit(request(image_size_px=16)).result().metrics.steps == 20
+        assert engine.stats().queue_depth == 1
+        running.cancel()
+        assert waiting.result().metrics.steps == 20
 
 
 def test_events_can_be_awaited(engine: Service) -> None:

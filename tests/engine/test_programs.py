@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from unitscope.ascent.spec import ProgramSpec
-from unitscope.engine.executor import Executor
+from unitscope.engine.executor import Executor, Program
 from unitscope.engine.plan import resolve
 from unitscope.engine.programs import Programs
 from unitscope.engine.repository import Repository
@@ -59,9 +59,16 @@ def test_the_least_recently_used_leaves_first(spec: SpecOf) -> None:
     assert 0 < programs.taken_bytes <= ROOM_FOR_TWO
 
 
+def hold(programs: Programs, spec: ProgramSpec) -> Program:
+    """Where there is room."""
+    program = programs.hold(spec)
+    assert program is not None
+    return program
+
+
 def test_a_held_program_stays_until_all_have_released_it(spec: SpecOf) -> None:
     programs = Built().programs
-    held = programs.hold(spec(8))
+    held = hold(programs, spec(8))
     assert programs.hold(spec(8)) is held
     for size in (16, 20, 12):
         programs.get(spec(size))
@@ -78,7 +85,7 @@ def test_a_held_program_stays_until_all_have_released_it(spec: SpecOf) -> None:
 
 def test_who_may_not_wait_is_told_what_room_there_is(spec: SpecOf) -> None:
     programs = Built().programs
-    one, other = programs.hold(spec(8)), programs.hold(spec(16))
+    one, other = hold(programs, spec(8)), hold(programs, spec(16))
     with pytest.raises(ProgramTooLarge) as caught:
         programs.get(spec(20))
     assert caught.value.available_bytes < caught.value.estimated_bytes < ROOM_FOR_TWO
@@ -88,16 +95,18 @@ def test_who_may_not_wait_is_told_what_room_there_is(spec: SpecOf) -> None:
     assert programs.room_bytes() > caught.value.estimated_bytes
 
 
-def test_who_waits_is_served_once_there_is_room(spec: SpecOf) -> None:
-    programs = Built().programs
-    one, other = programs.hold(spec(8)), programs.hold(spec(16))
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(programs.hold, spec(20))
-        assert programs.hold(spec(8)) is one  # others are served meanwhile
+def test_who_finds_no_room_asks_again_and_keeps_nobody_waiting(spec: SpecOf) -> None:
+    built = Built()
+    programs = built.programs
+    one, other = hold(programs, spec(8)), hold(programs, spec(16))
+    for _ in range(2):
+        assert programs.hold(spec(20)) is None
+    assert hold(programs, spec(8)) is one
+    for _ in range(2):
         programs.release(one)
-        programs.release(one)
-        assert waiting.result(timeout=60).spec == spec(20)
+    assert hold(programs, spec(20)).spec == spec(20)
     assert programs.find(spec(8)) is None and programs.find(spec(16)) is other
+    assert built.count == 3
 
 
 def test_what_is_too_large_is_refused_and_leaves_nothing_behind(spec: SpecOf) -> None:
@@ -107,7 +116,7 @@ def test_what_is_too_large_is_refused_and_leaves_nothing_behind(spec: SpecOf) ->
             built.programs.hold(spec(512))
         assert caught.value.available_bytes == ROOM_FOR_TWO
     assert len(built.programs) == built.count == built.programs.taken_bytes == 0
-    assert built.programs.hold(spec(8)).spec == spec(8)
+    assert hold(built.programs, spec(8)).spec == spec(8)
 
 
 def test_a_program_asked_for_by_many_is_built_once(spec: SpecOf) -> None:

@@ -15,9 +15,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import Attributor
 from unitscope.engine.batches import ROWS, Batches
+from unitscope.engine.builder import Builder
 from unitscope.engine.climber import Climber, End, NoObserver, Observer
 from unitscope.engine.device import find_device
 from unitscope.engine.executor import Executor, Program
@@ -43,8 +45,9 @@ class EngineSettings:
     models. `max_active` of a client take turns in a process while its others wait.
     `program_memory_bytes`: what compiled programs may take together, those of running requests
     first; a request whose program would take more is refused, one whose program does not fit now
-    waits. `threads` 0 = all cores. `device`: where programs run, "cpu", "cuda" or, of several,
-    "cuda:1". `precision`: of models and their gradients on CUDA, "float32" or "float16".
+    waits, and a few that find room may pass it. `threads` 0 = all cores. `device`: where programs
+    run, "cpu", "cuda" or, of several, "cuda:1". `precision`: of models and their gradients on CUDA,
+    "float32" or "float16".
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -88,10 +91,10 @@ class Engine:
         )
         self._closing = False
         self._changed = threading.Condition()
-        self._builder = ThreadPoolExecutor(1, thread_name_prefix="unitscope-build")
+        self._builder = Builder(self._build)
         self._prover = ThreadPoolExecutor(1, thread_name_prefix="unitscope-prove")
         self._batches = Batches(
-            self._executor, self._prover, build=self._programs.get, find=self._programs.find
+            self._executor, self._prover, build=self._build_larger, find=self._programs.find
         )
         self._climber = Climber(self._executor, self._batches, self._observer)
         self._thread = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
@@ -113,7 +116,7 @@ class Engine:
             self._check_model(plan)
             self._jobs.add(job)
             job.mailbox.put(job.plan.accepted())
-            self._builder.submit(self._build, job)
+            self._builder.add(job)
         given_up = Cancelled("the request was cancelled")
         return Ticket(job.plan.request_id, job.mailbox, partial(self._leave, job, given_up))
 
@@ -189,8 +192,8 @@ class Engine:
         for job in left:
             self._leave(job, ShuttingDown("the server shut down before the request was finished"))
         self._thread.join()
-        self._builder.shutdown()
         self._prover.shutdown(cancel_futures=True)
+        self._builder.close()
 
     def _run(self) -> None:
         while True:
@@ -247,15 +250,21 @@ class Engine:
             if self._scheduler.remove(job):
                 job.program = None
                 self._let_go(job)
-                self._builder.submit(self._build, job)
+                self._builder.add(job)
 
-    def _build(self, job: Job) -> None:
-        """On the builder's thread: find or compile the job's program, then let it take turns."""
+    def _build(self, job: Job) -> bool:
+        """On the builder's thread: find or compile the job's program, then let it take turns.
+
+        Returns False where others hold the memory that it takes.
+        """
         if job not in self._jobs:
-            return
+            return True
         started = time.monotonic()
         try:
-            program = self._held[job] = self._programs.hold(job.spec)
+            program = self._programs.hold(job.spec)
+            if program is None:
+                return False
+            self._held[job] = program
             job.prepare(self._executor, program)
         except Exception as error:  # ends this request, whatever it was, and no other
             self._leave(job, error)
@@ -267,6 +276,14 @@ class Engine:
                 self._changed.notify_all()
             else:
                 self._let_go(job)
+        return True
+
+    def _build_larger(self, spec: ProgramSpec) -> Program:
+        """On the prover's thread: what was kept for it meanwhile may be free again."""
+        try:
+            return self._programs.get(spec)
+        finally:
+            self._builder.retry()
 
     def _leave(self, job: Job, error: Exception | None = None) -> None:
         """Let `job` go, once: with its result already in the mailbox, or with an error."""
@@ -282,12 +299,13 @@ class Engine:
         job.mailbox.close(error)
 
     def _let_go(self, job: Job) -> None:
-        """Release what `job` holds, if it holds something."""
+        """Release what `job` holds, if it holds something; others may wait for that."""
         program = self._held.pop(job, None)
         if program is not None:
             self._programs.release(program)
             self._batches.retry(self._programs.room_bytes)
             self._drop_unused()
+        self._builder.retry()
 
     def _drop_unused(self) -> None:
         """Drop what was made of models that are neither in memory nor in use."""

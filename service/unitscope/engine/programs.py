@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.sharing import Compiled, Footprint
 from unitscope.errors import ProgramTooLarge
+
+_REMEMBERED = 256
+"""What so many programs take that found no room: those asked for last."""
 
 
 @dataclass(slots=True)
@@ -53,7 +57,8 @@ class Programs:
         self._compiled = compiled
         self._kept: OrderedDict[ProgramSpec, _Kept] = OrderedDict()
         self._building: dict[ProgramSpec, _Building] = {}
-        self._changed = threading.Condition()
+        self._crowded: OrderedDict[ProgramSpec, Footprint] = OrderedDict()  # found no room
+        self._lock = threading.Lock()
         self.taken_bytes = 0
         """What the programs take that are there."""
         self.nodes_elsewhere = 0
@@ -64,7 +69,7 @@ class Programs:
 
     def find(self, spec: ProgramSpec) -> Program | None:
         """The program of `spec`, if it is at hand."""
-        with self._changed:
+        with self._lock:
             kept = self._touch(spec)
             return None if kept is None else kept.program
 
@@ -75,34 +80,42 @@ class Programs:
         """
         return self._obtain(spec, holders=0)
 
-    def hold(self, spec: ProgramSpec) -> Program:
+    def hold(self, spec: ProgramSpec) -> Program | None:
         """The program of `spec`, found or built, which stays until it is released as often.
 
-        Waits while it does not fit beside those that others hold: who waits must hold none.
+        None while it does not fit beside those that others hold: who asks again must hold none.
         Raises ProgramTooLarge where it would not fit alone, and ModelRejected.
         """
-        return self._obtain(spec, holders=1)
+        with self._lock:
+            step, held = self._crowded.get(spec), self._held()
+            if step is not None and self._room(held) < _added_bytes(held, spec, step):
+                return None
+        try:
+            return self._obtain(spec, holders=1)
+        except ProgramTooLarge as error:
+            if error.estimated_bytes > self._memory_bytes:
+                raise
+            return None
 
     def room_bytes(self) -> int:
         """What may be taken beside the programs that are held, by letting the others go."""
-        with self._changed:
-            held = [kept.program for kept in self._kept.values() if kept.holders]
-            return self._memory_bytes - _bytes(held) - self._reserved_bytes()
+        with self._lock:
+            return self._room(self._held())
 
     def release(self, program: Program) -> None:
         """One holder less."""
-        with self._changed:
+        with self._lock:
             self._kept[program.spec].holders -= 1
-            self._changed.notify_all()
 
     def keep_only(self, models: Collection[str]) -> None:
         """Drop the programs of models whose SHA-256 is not among `models`, unless they are held."""
-        with self._changed:
+        with self._lock:
             for spec, kept in list(self._kept.items()):
                 if not kept.holders and spec.subject.sha256 not in models:
                     del self._kept[spec]
+            for spec in [spec for spec in self._crowded if spec.subject.sha256 not in models]:
+                del self._crowded[spec]
             self._count()
-            self._changed.notify_all()
 
     def _touch(self, spec: ProgramSpec) -> _Kept | None:
         if spec in self._kept:
@@ -111,7 +124,7 @@ class Programs:
 
     def _obtain(self, spec: ProgramSpec, *, holders: int) -> Program:
         while True:
-            with self._changed:
+            with self._lock:
                 kept = self._touch(spec)
                 if kept is not None:
                     kept.holders += holders
@@ -125,11 +138,8 @@ class Programs:
     def _build(self, spec: ProgramSpec, building: _Building, holders: int) -> Program:
         started = time.monotonic()
 
-        def reserve(step: Footprint) -> None:
-            self._make_room(spec, step, may_wait=holders > 0)
-
         try:
-            program = self._executor.compile(spec, reserve)
+            program = self._executor.compile(spec, partial(self._make_room, spec))
         except BaseException as error:
             self._end(spec, None)
             building.done.set_exception(error)
@@ -141,38 +151,40 @@ class Programs:
 
     def _end(self, spec: ProgramSpec, kept: _Kept | None) -> None:
         """The room that was reserved is taken, or free again."""
-        with self._changed:
+        with self._lock:
             del self._building[spec]
             if kept is not None:
                 self._kept[spec] = kept
+                self._crowded.pop(spec, None)
                 self._count()
             while self._left() < 0 and self._drop_one():
                 pass
-            self._changed.notify_all()
 
-    def _make_room(self, spec: ProgramSpec, step: Footprint, *, may_wait: bool) -> None:
+    def _make_room(self, spec: ProgramSpec, step: Footprint) -> None:
         """Let others go until a program with this step fits, and keep that room for it."""
         if step.total > self._memory_bytes:
             raise ProgramTooLarge(step.total, self._memory_bytes)
-        with self._changed:
-            while self._left() < self._added_bytes(spec, step):
-                if self._drop_one():
-                    continue
-                if not may_wait:
+        with self._lock:
+            while self._left() < (added := _added_bytes(self._programs(), spec, step)):
+                if not self._drop_one():
+                    self._remember(spec, step)
                     raise ProgramTooLarge(step.total, max(self._left(), 0))
-                self._changed.wait()
-            self._building[spec].reserved_bytes = self._added_bytes(spec, step)
+            self._building[spec].reserved_bytes = added
 
-    def _added_bytes(self, spec: ProgramSpec, step: Footprint) -> int:
-        """What `step` adds to the programs that are there.
+    def _remember(self, spec: ProgramSpec, step: Footprint) -> None:
+        """So that nothing is built to find out that there is no room yet."""
+        self._crowded[spec] = step
+        if len(self._crowded) > _REMEMBERED:
+            self._crowded.popitem(last=False)
 
-        Weights of equal size of one model count as the same: layouts hardly change sizes.
-        """
-        kept = [one.program for one in self._kept.values()]
-        alike = [program for program in kept if program.spec.subject == spec.subject]
-        known = Counter(weight.nbytes for weight in _weights(alike).values())
-        added = sum(size * count for size, count in (step.weights - known).items())
-        return added + step.own + max(step.peak - _peak_bytes(kept), 0)
+    def _programs(self) -> list[Program]:
+        return [kept.program for kept in self._kept.values()]
+
+    def _held(self) -> list[Program]:
+        return [kept.program for kept in self._kept.values() if kept.holders]
+
+    def _room(self, held: Sequence[Program]) -> int:
+        return self._memory_bytes - _bytes(held) - self._reserved_bytes()
 
     def _left(self) -> int:
         return self._memory_bytes - self.taken_bytes - self._reserved_bytes()
@@ -190,9 +202,20 @@ class Programs:
         return True
 
     def _count(self) -> None:
-        programs = [kept.program for kept in self._kept.values()]
+        programs = self._programs()
         self.taken_bytes = _bytes(programs)
         self.nodes_elsewhere = sum(len(graph.elsewhere) for graph in _graphs(programs))
+
+
+def _added_bytes(programs: Sequence[Program], spec: ProgramSpec, step: Footprint) -> int:
+    """What a program of `spec` with `step` adds to `programs`.
+
+    Weights of equal size of one model count as the same: layouts hardly change sizes.
+    """
+    alike = [program for program in programs if program.spec.subject == spec.subject]
+    known = Counter(weight.nbytes for weight in _weights(alike).values())
+    added = sum(size * count for size, count in (step.weights - known).items())
+    return added + step.own + max(step.peak - _peak_bytes(programs), 0)
 
 
 def _bytes(programs: Sequence[Program]) -> int:
