@@ -17,6 +17,7 @@ from unitscope.ascent.program import build_step
 from unitscope.ascent.spec import ProgramSpec, TermSpec
 from unitscope.ascent.subject import port
 from unitscope.engine.device import THE_PROCESSOR, Device
+from unitscope.engine.mapping import let_go
 from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels
 from unitscope.engine.session import compile_placed, open_session, typed
@@ -144,13 +145,15 @@ class Executor:
         """
         step = build_step(spec, self._device.target)
         reserve(footprint(step))
-        return Program(
+        program = Program(
             spec,
             self._device,
             step=self._compile(step),
             render=self._once(self._shown, build_render, spec.shown),
             judge=self._once(self._judging, build_judge, spec.judged),
         )
+        let_go(spec.subject.model.weights)
+        return program
 
     def step(
         self,

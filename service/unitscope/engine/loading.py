@@ -23,6 +23,7 @@ from unitscope.autodiff.rules import RULES
 from unitscope.autodiff.vjp import refusals
 from unitscope.engine.layout import ModelFiles, files_at
 from unitscope.engine.loaded import LoadedModel, ModelInfo
+from unitscope.engine.mapping import MappedWeights
 from unitscope.engine.plain import to_plain
 from unitscope.engine.request import Preprocessing
 from unitscope.engine.session import Session
@@ -60,6 +61,8 @@ def _load(files: ModelFiles) -> LoadedModel:
         raise ModelRejected(files.problem)
     content, directory = _content(files.path), files.path.parent
     model = load(content, directory)
+    weights = MappedWeights(model.weights)
+    model = replace(model, weights=weights)
     sha256 = digest(content, directory)
     subject = subject_of(sha256, model, _card(files, sha256, model))
     found = _analyse(subject)
@@ -89,6 +92,7 @@ def _load(files: ModelFiles) -> LoadedModel:
         resizable=_takes_any_size(subject, found.logits),
         fingerprint=_fingerprint(subject.sha256, replace(card, labels=labels)),
     )
+    weights.let_go()
     return LoadedModel(info, found.subject, found.layers, labels, found.after_logits)
 
 
