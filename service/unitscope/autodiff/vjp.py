@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from unitscope.autodiff.rule import Cotangents, Rules, refuse
+from unitscope.autodiff.sums import total
 from unitscope.errors import ModelRejected
 from unitscope.graph.emit import Emitter
 from unitscope.graph.ir import Node, Value, downstream
@@ -27,22 +28,22 @@ def differentiate(
     active = active_values(nodes, wrt, rules)
     if output not in active:
         raise _not_differentiable(nodes, output, active)
-    arriving: dict[Value, list[Value]] = defaultdict(list)
+    arriving: dict[Value | None, list[Value]] = defaultdict(list)
     arriving[output].append(cotangent)
     for node in reversed(nodes):
         if wrt in node.outputs:
             break
         dys = tuple(
-            _total(op, arriving.pop(y, [])) if y and y in active else None for y in node.outputs
+            total(op, arriving.pop(y)) if y in arriving and y in active else None
+            for y in node.outputs
         )
         if all(dy is None for dy in dys):
             continue
         for x, dx in _through(op, node, dys, active, rules):
             arriving[x].append(op.sum_to(dx, x))
-    total = _total(op, arriving.pop(wrt, []))
-    if total is None:
+    if wrt not in arriving:
         raise _not_differentiable(nodes, output, active)
-    return total
+    return total(op, arriving[wrt])
 
 
 def refusals(op: Emitter, *, wrt: Value, rules: Rules) -> dict[Value, ModelRejected]:
@@ -114,15 +115,6 @@ def _through(
             raise refuse(node, f"no gradient with respect to input {index} ({x.name!r})")
         pairs.append((x, dx))
     return pairs
-
-
-def _total(op: Emitter, contributions: list[Value]) -> Value | None:
-    if not contributions:
-        return None
-    total = contributions[0]
-    for contribution in contributions[1:]:
-        total = op.Add(total, contribution)
-    return total
 
 
 def _not_differentiable(nodes: list[Node], output: Value, active: set[Value]) -> ModelRejected:

@@ -190,9 +190,24 @@ def _unslice(op: Emitter, dy: Value, x: Value, axis: int, start: int, step: int)
         dy = op.Slice(dy, [-1], [np.iinfo(np.int64).min], [axis], [-1])
         begin = op.Sub(begin, op.Mul(op.Sub(taken, 1), -step))
     if abs(step) > 1:
+        if (whole := _filled_up(op, dy, x, axis, begin, abs(step))) is not None:
+            return whole
         dy = _spaced(op, dy, axis, abs(step))
     end = op.Sub(op.Sub(length, begin), op.shape(dy, axis, axis + 1))
-    return pad_along(op, dy, axis, begin, end)
+    is_whole = begin.const is not None and end.const is not None and not (begin.const or end.const)
+    return dy if is_whole else pad_along(op, dy, axis, begin, end)
+
+
+def _filled_up(
+    op: Emitter, dy: Value, x: Value, axis: int, begin: Value, step: int
+) -> Value | None:
+    """The same where x is `step` times as long: one of so many columns."""
+    taken, length = (value.shape[axis] if value.shape else None for value in (dy, x))
+    if begin.const is None or not isinstance(taken, int) or length != taken * step:
+        return None
+    column = int(begin.const.item())
+    columns = pad_along(op, op.Unsqueeze(dy, [axis + 1]), axis + 1, [column], [step - 1 - column])
+    return op.reshape_like(columns, x)
 
 
 def _spaced(op: Emitter, dy: Value, axis: int, step: int) -> Value:
