@@ -263,11 +263,14 @@ def test_an_unloaded_model_leaves_the_memory_with_its_last_request(tmp_path: Pat
     assert watched() is None
 
 
-def test_a_client_that_is_held_climbs_no_further_until_it_is_let_go(repository: Repository) -> None:
-    class Told(SimpleQueue[Event]):
-        def close(self, error: BaseException | None = None) -> None:
-            assert isinstance(error, Cancelled)
+class Told(SimpleQueue[Event]):
+    """What a request that is given up was told, in the thread that climbs."""
 
+    def close(self, error: BaseException | None = None) -> None:
+        assert isinstance(error, Cancelled)
+
+
+def test_a_client_that_is_held_climbs_no_further_until_it_is_let_go(repository: Repository) -> None:
     with Engine(repository) as engine:
         held, free = (
             engine.submit(request(steps=4096), Caller(client)) for client in ("held", "free")
@@ -283,6 +286,34 @@ def test_a_client_that_is_held_climbs_no_further_until_it_is_let_go(repository: 
         assert all(isinstance(told.get(timeout=60), Progress) for _ in range(before + 1))
         held.cancel()
         free.cancel()
+
+
+def test_others_climb_while_a_picture_is_measured(repository: Repository) -> None:
+    others = Told()
+
+    class Counted:
+        """How many events the other request had had at each kind of event of this one."""
+
+        def __init__(self) -> None:
+            self.counts: dict[type[Event], int] = {}
+            self.ended = threading.Event()
+
+        def put(self, event: Event) -> None:
+            self.counts[type(event)] = others.qsize()
+
+        def close(self, error: BaseException | None = None) -> None:
+            assert error is None
+            self.ended.set()
+
+    with Engine(repository, EngineSettings(limits=Limits(max_steps=10**9))) as engine:
+        other = engine.submit(request(model="grey", steps=10**9), Caller("other"))
+        other.forward(others)
+        assert isinstance(others.get(), Accepted) and isinstance(others.get(), Progress)
+        images, counted = tuple(encoded(random_pixels(seed)) for seed in range(32)), Counted()
+        engine.submit(request(steps=1, natural_images=images)).forward(counted)
+        assert counted.ended.wait(60)
+        assert counted.counts[Maximization] - counted.counts[Progress] > 5
+        other.cancel()
 
 
 def test_closing_drains_and_then_cuts(models: Models) -> None:

@@ -1,4 +1,4 @@
-"""One step of the jobs whose turn it is, and what came of it for each."""
+"""One turn of the jobs whose turn it is, and what came of it for each."""
 
 from __future__ import annotations
 
@@ -47,11 +47,14 @@ class Climber:
         self._batches = batches
         self._observer = observer
 
-    def step(self, jobs: Sequence[Job]) -> tuple[Sequence[Job], list[tuple[Job, End]]]:
+    def turn(self, jobs: Sequence[Job]) -> tuple[Sequence[Job], list[tuple[Job, End]]]:
         """A step of as many of `jobs`, which share a program and are ready, as pays.
 
-        Returns those and, for those that are done, how they ended.
+        Or what else the first does in its turn, after its last step. Returns those whose turn it
+        was and, for those that are done, how they ended.
         """
+        if not jobs[0].is_climbing:
+            return jobs[:1], self._finish(jobs[0])
         program = jobs[0].program
         assert program is not None
         steps = sum(job.remaining for job in jobs)
@@ -72,6 +75,13 @@ class Climber:
         ends = [(job, self._end(job, one)) for job, one in zip(jobs, outcomes, strict=True)]
         return [(job, end) for job, end in ends if end is not None]
 
+    def _finish(self, job: Job) -> list[tuple[Job, End]]:
+        try:
+            end: End | None = job.finish()
+        except Exception as error:  # ends this request, whatever it was, and no other
+            end = error
+        return [] if end is None else [(job, end)]
+
     def _run(
         self, chosen: Program, ascents: Sequence[Ascent], inputs: Sequence[Mapping[str, Array]]
     ) -> list[Outcome]:
@@ -82,11 +92,12 @@ class Climber:
                 self._batches.drop(chosen)
             raise
 
-    def _end(self, job: Job, outcome: Outcome) -> End | None:
+    def _end(self, job: Job, outcome: Outcome) -> Exception | None:
         try:
-            return job.end(self._executor, outcome)
+            job.end(self._executor, outcome)
         except Exception as error:  # ends this request, whatever it was, and no other
             return error
+        return None
 
     def _note(self, program: Program, seconds: float) -> None:
         rows = program.spec.rows

@@ -220,7 +220,7 @@ class Engine:
         head = self._scheduler.schedule()
         if head is None:
             return []
-        if not (head.is_ready and head.plan.model.info.batchable):
+        if not (head.is_ready and head.is_climbing and head.plan.model.info.batchable):
             return [head]
         return [head, *self._scheduler.company(head, ROWS[0] - 1, partial(_share_program, head))]
 
@@ -231,9 +231,9 @@ class Engine:
         elif not head.is_ready:
             self._rebuild(head)
         else:
-            stepped, ends = self._climber.step(jobs)
+            had, ends = self._climber.turn(jobs)
             with self._changed:
-                self._scheduler.charge(stepped, time.monotonic() - started)
+                self._scheduler.charge(had, time.monotonic() - started)
             for job, end in ends:
                 self._finish(job, end)
 
@@ -347,4 +347,5 @@ class Engine:
 
 
 def _share_program(one: Job, other: Job) -> bool:
-    return other.program is one.program and other.is_ready and not other.is_late
+    shared = other.program is one.program and other.is_climbing
+    return shared and other.is_ready and not other.is_late

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.spec import ProgramSpec
-from unitscope.engine.assessment import assess, natural_activations, softmax
+from unitscope.engine.assessment import assess, softmax
 from unitscope.engine.climb import Climb, Goal
 from unitscope.engine.executor import Ascent, Executor, Judgement, Outcome, Program
 from unitscope.engine.mailbox import Mailbox
@@ -49,7 +49,8 @@ class Clock:
 class Job:
     """A request that takes turns. All methods but `mailbox`'s belong to the engine's thread.
 
-    Its attempts are made one after another, and the best is kept.
+    Its attempts are made one after another, and the best is kept. Then its picture is finished,
+    also in turns.
     """
 
     def __init__(self, plan: Plan, caller: Caller) -> None:
@@ -59,15 +60,20 @@ class Job:
         self.clock = Clock()
         self.program: Program | None = None
         self._goal: Goal | None = None
-        self._natural: list[float] | None = None
         self._climb = Climb(plan, plan.request.seed)
         self._attempts: list[Attempt] = []
         self._best: Climb | None = None
+        self._finishing: Generator[None, None, Maximization] | None = None
 
     @property
     def is_ready(self) -> bool:
-        """Whether the program for the next step is there."""
-        return self.program is not None and self.program.spec == self.spec
+        """Whether the program for the next turn is there."""
+        return not self.is_climbing or (self.program is not None and self.program.spec == self.spec)
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether the next turn is a step."""
+        return self._finishing is None
 
     @property
     def is_late(self) -> bool:
@@ -90,9 +96,6 @@ class Job:
         self.program = program
         if self._goal is None:
             self._goal = self._find_goal(executor)
-        if self._natural is None and program.spec.image == self.plan.image:
-            weights = self._goal.weights
-            self._natural = natural_activations(executor, program, self.plan, weights)
 
     def begin(self, executor: Executor) -> tuple[Ascent, dict[str, Array]]:
         """Where it stands, and what its next step is fed; may be asked again."""
@@ -102,8 +105,8 @@ class Job:
             self.clock.started = time.monotonic()
         return self._climb.begin(executor, self.program, self._goal)
 
-    def end(self, executor: Executor, outcome: Outcome) -> Maximization | None:
-        """The step was taken; returns the result after the last.
+    def end(self, executor: Executor, outcome: Outcome) -> None:
+        """The step was taken.
 
         Raises NotFinite, or DeadGradient where no attempt came alive.
         """
@@ -114,22 +117,34 @@ class Job:
         except DeadGradient:
             if not self._untried and self._best is None:
                 raise
-            return self._go_on(executor, goal)
+            self._go_on(executor, goal)
+            return
         self._report(executor, outcome.activation)
         if climb.remaining:
-            return None
+            return
         self._attempts.append(climb.attempt)
         if self._best is None or climb.merit > self._best.merit:
             self._best = climb
-        return self._go_on(executor, goal)
+        self._go_on(executor, goal)
 
-    def _go_on(self, executor: Executor, goal: Goal) -> Maximization | None:
-        """Begin the next attempt, or return the picture of the best."""
+    def finish(self) -> Maximization | None:
+        """Do a part of what follows the last step; returns the result after the last part."""
+        assert self._finishing is not None
+        try:
+            next(self._finishing)
+        except StopIteration as end:
+            result: Maximization = end.value
+            return result
+        return None
+
+    def _go_on(self, executor: Executor, goal: Goal) -> None:
+        """Begin the next attempt, or with the picture of the best."""
         if self._untried:
             self._climb = Climb(self.plan, self._climb.seed + 1)
-            return None
-        assert self._best is not None
-        return self._finish(executor, goal.weights, self._best)
+        else:
+            assert self._best is not None
+            seconds = time.monotonic() - self.clock.started
+            self._finishing = self._finish(executor, goal.weights, self._best, seconds)
 
     @property
     def _untried(self) -> int:
@@ -163,16 +178,16 @@ class Job:
             self.mailbox.put(Progress(step, steps, activation, climb.gradient_norm, preview))
 
     def _finish(
-        self, executor: Executor, weights: Sequence[np.ndarray], climb: Climb
-    ) -> Maximization:
+        self, executor: Executor, weights: Sequence[np.ndarray], climb: Climb, seconds: float
+    ) -> Generator[None, None, Maximization]:
+        """Render, measure and write the picture; `seconds`: that it took to climb."""
         plan, image_format = self.plan, self.plan.request.image_format
         program, ascent = climb.at
         pixels = executor.render(program, ascent)
-        seconds = time.monotonic() - self.clock.started
         seen = decode(encode(pixels, image_format), plan.image.channels)
         judgement = executor.judge(program, weights, seen)
-        natural = self._natural or ()
-        assessment = assess(executor, program, plan, weights, natural, seen, judgement)
+        yield
+        assessment = yield from assess(executor, program, plan, weights, seen, judgement)
         metrics = self._metrics(climb, judgement, assessment, seconds)
         record = make(plan, metrics, program.device.computes_with)
         if image_format == "npy":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -50,16 +50,16 @@ def augmented(pixels: Pixels, seed: int) -> list[Pixels]:
     return [_seen_through(pixels, view) for view in views]
 
 
-def noise_pictures(channels: int, height_px: int, width_px: int) -> list[Pixels]:
+def noise_pictures(channels: int, height_px: int, width_px: int) -> Iterator[Pixels]:
     """`NOISE_PICTURES` pictures of nothing, of a natural spectrum; always the same ones."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(height_px)[:, None], np.fft.rfftfreq(width_px)[None, :])
     frequency[0, 0] = np.inf
-    shape = (NOISE_PICTURES, channels, height_px, width_px)
-    waves = np.fft.rfft2(rng.standard_normal(shape)) / frequency
-    planes = np.fft.irfft2(waves, s=(height_px, width_px))
-    planes /= planes.std(axis=(2, 3), keepdims=True) + 1e-12
-    return list(np.clip(np.rint(_GREY + 50 * planes), 0, 255).astype(np.uint8))
+    for _ in range(NOISE_PICTURES):
+        waves = np.fft.rfft2(rng.standard_normal((channels, height_px, width_px))) / frequency
+        planes = np.fft.irfft2(waves, s=(height_px, width_px))
+        planes /= planes.std(axis=(1, 2), keepdims=True) + 1e-12
+        yield np.clip(np.rint(_GREY + 50 * planes), 0, 255).astype(np.uint8)
 
 
 def z_score(value: float, others: np.ndarray) -> float | None:
