@@ -355,6 +355,38 @@ def test_what_was_unloaded_stays_so_in_the_next_worker(service: Supervisor) -> N
     assert service.submit(request()).result().metrics.steps == 20
 
 
+@pytest.mark.parametrize("look", ["refresh", "load"])
+def test_a_worker_forgets_what_is_gone_with_its_last_request(look: str, tmp_path: Path) -> None:
+    for seed, name in enumerate(("small", "bare")):
+        onnx.save(small_classifier(seed=seed), tmp_path / f"{name}.onnx")
+    with closing(supervisor(tmp_path)) as service:
+        ticket = service.submit(request(steps=ENDLESS))
+        started(ticket)
+        (tmp_path / "small.onnx").unlink()
+        service.models.refresh() if look == "refresh" else service.models.load("bare")
+        report = service.reports()["small"]
+        assert (report.loaded, report.info, report.stats.programs) == (0, None, 1)
+        with pytest.raises(NotFound):
+            service.submit(request())
+        ticket.cancel()
+        with pytest.raises(Cancelled):
+            ticket.result()
+        assert service.reports()["small"].stats.programs == 0
+
+
+def test_a_worker_forgets_what_was_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "small.onnx"
+    onnx.save(small_classifier(seed=1), path)
+    with closing(supervisor(tmp_path)) as service:
+        before = service.submit(request()).result().metrics.model_sha256
+        onnx.save(small_classifier(seed=2), tmp_path / "incoming")
+        (tmp_path / "incoming").replace(path)
+        service.models.refresh()
+        assert service.models.loaded_count() == 1 and service.stats().programs == 0
+        assert service.submit(request()).result().metrics.model_sha256 != before
+        assert service.stats().programs == 1
+
+
 def test_an_unknown_model_starts_no_worker(service: Supervisor) -> None:
     with pytest.raises(NotFound, match="smal"):
         service.submit(request("smal"))

@@ -88,7 +88,7 @@ class IsolatedModels:
         Where that fails, what was loaded before is served on. Raises NotFound, ModelRejected or
         WorkerDied.
         """
-        self._repository.refresh()
+        self._look()
         model = self.resolve(name)
         self._rehearse(model, version)
         if not version:
@@ -112,9 +112,9 @@ class IsolatedModels:
 
     def refresh(self) -> None:
         """Look for models that came, changed or went, and load anew what had been loaded."""
-        self._repository.refresh()
-        working = self._workers.reports()
-        for model in self._known.keys() - working.keys() - self._unloaded.keys():
+        self._look()
+        working = self._workers.reports().keys() & set(self._repository.names())
+        for model in self._known.keys() - working - self._unloaded.keys():
             del self._known[model]  # its files may have changed
         for model in working:
             with contextlib.suppress(WorkerDied):  # the catalogue says it
@@ -140,6 +140,15 @@ class IsolatedModels:
             info = self._known[model]
             versions = tuple(replace(known, state=_rested(known.state)) for known in info.versions)
             self._known[model] = replace(info, state=_rested(info.state), versions=versions)
+
+    def _look(self) -> None:
+        """See which models there are; the workers of those that went forget them."""
+        self._repository.refresh()
+        names = self._repository.names()
+        for model, report in self._workers.reports().items():
+            if model not in names and report.info is not None:
+                with contextlib.suppress(WorkerDied):  # it forgot more than that
+                    self._workers.ask(model, "refresh")
 
     def _rehearse(self, model: str, version: str | None = None) -> None:
         """See whether a worker survives what the one of `model` is to load, if that serves it.
