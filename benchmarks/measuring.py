@@ -16,6 +16,7 @@ from benchmarks.peers.known import PEERS
 from benchmarks.peers.process import PeerProcess
 from benchmarks.tasks import Climbing, LayerGraphs, climbing
 from benchmarks.timing import Turn, summary, take_turns, turn
+from unitscope.engine.batches import ROWS
 from unitscope.engine.cores import usable_cores
 from unitscope.engine.engine import Engine
 from unitscope.engine.executor import Executor, Program
@@ -35,7 +36,8 @@ _IN_THE_MIDDLE = ("convolution", "linear", "activation", "sum")
 def measure(name: str, path: Path, batches: list[int], seconds: float) -> Result:
     """Times of all tasks, named `task/batch`, for so many seconds of turns.
 
-    `name`: in the zoo, else the peers that need a module refuse.
+    Gradients and steps also in the numbers of rows that the engine tries. `name`: in the zoo, else
+    the peers that need a module refuse.
     """
     begun = time.perf_counter()
     model = load_model(path)
@@ -43,10 +45,11 @@ def measure(name: str, path: Path, batches: list[int], seconds: float) -> Result
     climb = climbing(model, Executor())
     programs = {1: climb.program(rows=1)}
     compiled = time.perf_counter()
-    programs |= {rows: climb.program(rows=rows) for rows in batches if rows > 1}
+    programs |= {rows: climb.program(rows=rows) for rows in {*batches, *ROWS} if rows > 1}
     weights, middle = Weights(), middle_layer(model)
     logits = _graphs(path, model, model.find_layer(), programs, weights)
     turns = _own_turns(climb, programs, logits)
+    turns |= {f"forward/{rows}": partial(turn, logits[rows].forward) for rows in batches}
     inner = _graphs(path, model, middle, [1], weights)[1]
     turns |= {
         "middle_forward/1": partial(turn, inner.forward),
@@ -90,7 +93,6 @@ def _own_turns(
 ) -> dict[str, Turn]:
     turns: dict[str, Turn] = {}
     for rows, program in programs.items():
-        turns[f"forward/{rows}"] = partial(turn, logits[rows].forward)
         turns[f"gradient/{rows}"] = partial(turn, logits[rows].gradient)
         turns[f"step/{rows}"] = partial(turn, climb.task(program))
     return turns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,7 @@ class Timed:
     @property
     def batches(self) -> list[int]:
         """Numbers of pictures, ascending."""
-        names = (task.split("/") for task in self.result["tasks"])
-        return sorted(int(rows) for name, rows in names if name == "forward")
+        return sorted(int(rows) for name, rows in self._named() if name == "forward")
 
     def median(self, task: str, batch: int = 1) -> float | None:
         """Milliseconds."""
@@ -49,6 +48,12 @@ class Timed:
     def gain(self, task: str, batch: int) -> float | None:
         """How much sooner a batch is done than its pictures one by one."""
         return _over(self.median(task), self.median(task, batch), batch)
+
+    def best_gain(self, task: str, most: int) -> float | None:
+        """The same for at most so many, in whichever batches take least time; alone counts, too."""
+        sizes = (int(rows) for name, rows in self._named() if name == task)
+        gains = [self.gain(task, rows) for rows in sizes if rows <= most]
+        return max((gain for gain in gains if gain is not None), default=None)
 
     def middle(self) -> float | None:
         """The gradient of the middle layer over two passes up to it."""
@@ -64,6 +69,10 @@ class Timed:
         """The fastest of `variants` over a task of ours."""
         best = self.best(variants, batch)
         return None if best is None else self.ratio(best, ours, batch)
+
+    def _named(self) -> Iterator[list[str]]:
+        """Tasks and numbers of pictures."""
+        return (task.split("/") for task in self.result["tasks"])
 
     def differs(self, variant: str, batch: int = 1) -> float | None:
         """How far a peer's gradient is from ours, if that is too far."""

@@ -38,6 +38,8 @@ def test_ratios_of_a_model() -> None:
     assert one.against("gradient") == 1.5
     assert one.against("gradient", batch=8) == 1.5
     assert one.gain("gradient", 8) == 1.25
+    assert one.best_gain("gradient", 8) == 1.25
+    assert one.best_gain("step", 8) == 1.0  # one by one: 8 at once take longer
     assert one.middle() == 1.25
     assert one.ratio("Lucent", "step") is None
 
