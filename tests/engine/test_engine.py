@@ -21,6 +21,7 @@ from tests.services import Models, serving
 from unitscope.ascent.presets import PRESETS, Regularizer
 from unitscope.ascent.transforms import Transform
 from unitscope.engine.attribution import AttributeRequest
+from unitscope.engine.climber import NoObserver
 from unitscope.engine.engine import Engine, EngineSettings
 from unitscope.engine.limits import Limits
 from unitscope.engine.picture import decode
@@ -376,6 +377,46 @@ def test_who_waits_for_memory_lets_those_pass_that_find_some(models: Models) -> 
         assert engine.stats().queue_depth == 1
         running.cancel()
         assert waiting.result().metrics.steps == 20
+
+
+def test_who_finds_a_program_does_not_wait_for_anothers(repository: Repository) -> None:
+    class Slow(NoObserver):
+        """Building takes as long as it is told to."""
+
+        def __init__(self) -> None:
+            self.building = threading.Semaphore(1)
+
+        def compiled(self, seconds: float) -> None:
+            with self.building:
+                assert seconds > 0
+
+    slow = Slow()
+    with Engine(repository, observer=slow) as engine:
+        engine.submit(request(image_size_px=8)).result()
+        with slow.building:
+            waiting = engine.submit(request(image_size_px=16))
+            octaves = engine.submit(request(image_size_px=8, octaves=1, attempts=2))
+            assert engine.submit(request(image_size_px=8)).result().metrics.steps == 20
+            assert octaves.result().metrics.steps == 20
+            assert engine.stats().queue_depth == 1
+        assert waiting.result().metrics.steps == 20
+
+
+def test_who_waits_is_let_go_when_the_deadline_is_over(repository: Repository) -> None:
+    """Behind another, or with nobody there to take a step."""
+    settings = EngineSettings(limits=Limits(max_steps=10**9), max_active=1)
+    with Engine(repository, settings) as engine:
+        endless = engine.submit(request(steps=10**9))
+        events = endless.events()
+        assert isinstance(next(events), Accepted) and isinstance(next(events), Progress)
+        late = engine.submit(request(target=1e9), Caller(timeout_seconds=0.05))
+        with pytest.raises(DeadlineExceeded, match="the time that the caller gave is over"):
+            late.result()
+        engine.hold("").result(60)
+        late = engine.submit(request(target=1e9), Caller(timeout_seconds=0.05))
+        with pytest.raises(DeadlineExceeded, match="the time that the caller gave is over"):
+            late.result()
+        endless.cancel()
 
 
 def test_events_can_be_awaited(engine: Service) -> None:

@@ -26,6 +26,11 @@ class Builder(Generic[Row]):
         self._passed = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="unitscope-build")
 
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits for memory, and must not be passed by too many."""
+        return bool(self._waiting)
+
     def add(self, row: Row) -> None:
         """Build for `row`, when it is its turn."""
         self._pool.submit(self._try, row)

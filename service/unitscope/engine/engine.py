@@ -7,6 +7,7 @@ schedule, execute, update.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,7 +117,8 @@ class Engine:
             self._check_model(plan)
             self._jobs.add(job)
             job.mailbox.put(job.plan.accepted())
-            self._builder.add(job)
+            self._changed.notify_all()  # its deadline may be the next
+        self._enter(job)
         given_up = Cancelled("the request was cancelled")
         return Ticket(job.plan.request_id, job.mailbox, partial(self._leave, job, given_up))
 
@@ -202,7 +204,7 @@ class Engine:
                 while not jobs:
                     if self._closing and not self._jobs:
                         return
-                    self._changed.wait()
+                    self._changed.wait(self._seconds_until_late())
                     jobs = self._next()
                 self._in_turn = jobs
             self._turn(jobs)
@@ -216,7 +218,10 @@ class Engine:
             rest.set_result(None)
 
     def _next(self) -> list[Job]:
-        """Whose turn it is, and who may come along."""
+        """Whose turn it is, and who may come along; who is late is let go."""
+        now = time.monotonic()
+        for job in [job for job in self._jobs if job.deadline < now]:
+            self._leave(job, DeadlineExceeded("the time that the caller gave is over"))
         head = self._scheduler.schedule()
         if head is None:
             return []
@@ -224,11 +229,14 @@ class Engine:
             return [head]
         return [head, *self._scheduler.company(head, ROWS[0] - 1, partial(_share_program, head))]
 
+    def _seconds_until_late(self) -> float | None:
+        """Until somebody is; None where nobody will be."""
+        soonest = min((job.deadline for job in self._jobs), default=math.inf)
+        return None if soonest == math.inf else max(soonest - time.monotonic(), 0.0)
+
     def _turn(self, jobs: list[Job]) -> None:
         head, started = jobs[0], time.monotonic()
-        if head.is_late:
-            self._leave(head, DeadlineExceeded("the time that the caller gave is over"))
-        elif not head.is_ready:
+        if not head.is_ready:
             self._rebuild(head)
         else:
             had, ends = self._climber.turn(jobs)
@@ -250,7 +258,18 @@ class Engine:
             if self._scheduler.remove(job):
                 job.program = None
                 self._let_go(job)
+        self._enter(job)
+
+    def _enter(self, job: Job) -> None:
+        """Let the job take turns, at once if its program is there and nobody waits for memory."""
+        with self._changed:
+            if job not in self._jobs:
+                return
+            program = None if self._builder.is_short else self._programs.hold_found(job.spec)
+            if program is None:
                 self._builder.add(job)
+                return
+        self._begin(job, program)
 
     def _build(self, job: Job) -> bool:
         """On the builder's thread: find or compile the job's program, then let it take turns.
@@ -262,9 +281,20 @@ class Engine:
         started = time.monotonic()
         try:
             program = self._programs.hold(job.spec)
-            if program is None:
-                return False
-            self._held[job] = program
+        except Exception as error:  # ends this request, whatever it was, and no other
+            self._leave(job, error)
+            return True
+        finally:
+            job.clock.compiling += time.monotonic() - started
+        if program is not None:
+            self._begin(job, program)
+        return program is not None
+
+    def _begin(self, job: Job, program: Program) -> None:
+        """Let the job take turns with the program that is held for it."""
+        started = time.monotonic()
+        self._held[job] = program
+        try:
             job.prepare(self._executor, program)
         except Exception as error:  # ends this request, whatever it was, and no other
             self._leave(job, error)
@@ -276,7 +306,6 @@ class Engine:
                 self._changed.notify_all()
             else:
                 self._let_go(job)
-        return True
 
     def _build_larger(self, spec: ProgramSpec) -> Program:
         """On the prover's thread: what was kept for it meanwhile may be free again."""
@@ -347,5 +376,4 @@ class Engine:
 
 
 def _share_program(one: Job, other: Job) -> bool:
-    shared = other.program is one.program and other.is_climbing
-    return shared and other.is_ready and not other.is_late
+    return other.program is one.program and other.is_climbing and other.is_ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, fields
@@ -50,7 +51,7 @@ class Job:
     """A request that takes turns. All methods but `mailbox`'s belong to the engine's thread.
 
     Its attempts are made one after another, and the best is kept. Then its picture is finished,
-    also in turns.
+    also in turns. `deadline`: when nobody waits for it any more, by the monotonic clock.
     """
 
     def __init__(self, plan: Plan, caller: Caller) -> None:
@@ -58,6 +59,8 @@ class Job:
         self.caller = caller
         self.mailbox = Mailbox()
         self.clock = Clock()
+        limit = caller.timeout_seconds
+        self.deadline = math.inf if limit is None else self.clock.submitted + limit
         self.program: Program | None = None
         self._goal: Goal | None = None
         self._climb = Climb(plan, plan.request.seed)
@@ -74,12 +77,6 @@ class Job:
     def is_climbing(self) -> bool:
         """Whether the next turn is a step."""
         return self._finishing is None
-
-    @property
-    def is_late(self) -> bool:
-        """Whether nobody waits for it any more."""
-        limit = self.caller.timeout_seconds
-        return limit is not None and time.monotonic() > self.clock.submitted + limit
 
     @property
     def remaining(self) -> int:

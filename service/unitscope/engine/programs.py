@@ -97,6 +97,15 @@ class Programs:
                 raise
             return None
 
+    def hold_found(self, spec: ProgramSpec) -> Program | None:
+        """As `hold`, if the program is at hand: nothing is built."""
+        with self._lock:
+            kept = self._touch(spec)
+            if kept is None:
+                return None
+            kept.holders += 1
+            return kept.program
+
     def room_bytes(self) -> int:
         """What may be taken beside the programs that are held, by letting the others go."""
         with self._lock:
