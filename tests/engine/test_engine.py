@@ -271,21 +271,21 @@ class Told(SimpleQueue[Event]):
         assert isinstance(error, Cancelled)
 
 
-def test_a_client_that_is_held_climbs_no_further_until_it_is_let_go(repository: Repository) -> None:
+def test_a_client_that_is_paused_climbs_no_further(repository: Repository) -> None:
     with Engine(repository) as engine:
-        held, free = (
-            engine.submit(request(steps=4096), Caller(client)) for client in ("held", "free")
+        paused, free = (
+            engine.submit(request(steps=4096), Caller(client)) for client in ("paused", "free")
         )
         told, others = Told(), free.events()
-        held.forward(told)
+        paused.forward(told)
         assert isinstance(told.get(), Accepted) and isinstance(told.get(), Progress)
-        engine.hold("held").result(60)
+        engine.pause("paused").result(60)
         before = told.qsize()
         assert all(not isinstance(next(others), Maximization) for _ in range(20))
         assert told.qsize() == before
-        engine.let_go("held")
+        engine.resume("paused")
         assert all(isinstance(told.get(timeout=60), Progress) for _ in range(before + 1))
-        held.cancel()
+        paused.cancel()
         free.cancel()
 
 
@@ -412,7 +412,7 @@ def test_who_waits_is_let_go_when_the_deadline_is_over(repository: Repository) -
         late = engine.submit(request(target=1e9), Caller(timeout_seconds=0.05))
         with pytest.raises(DeadlineExceeded, match="the time that the caller gave is over"):
             late.result()
-        engine.hold("").result(60)
+        engine.pause("").result(60)
         late = engine.submit(request(target=1e9), Caller(timeout_seconds=0.05))
         with pytest.raises(DeadlineExceeded, match="the time that the caller gave is over"):
             late.result()

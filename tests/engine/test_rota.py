@@ -17,7 +17,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.rota = Rota()
-        self.held: set[tuple[str, str]] = set()
+        self.paused: set[tuple[str, str]] = set()
         self.resting: list[Order] = []
         self.now = 0.0
 
@@ -25,12 +25,12 @@ class Workers:
         self.now += seconds
         for order in self.rota.orders(climbing, self.now):
             whom = (order.client, order.model)
-            assert (whom in self.held) == (order.method == "let_go")
-            if order.method == "hold":
-                self.held.add(whom)
+            assert (whom in self.paused) == (order.method == "resume")
+            if order.method == "pause":
+                self.paused.add(whom)
                 self.resting.append(order)
             else:
-                self.held.discard(whom)
+                self.paused.discard(whom)
 
     def rest(self, *models: str) -> None:
         rested = [order for order in self.resting if order.model in models]
@@ -40,7 +40,7 @@ class Workers:
 
     def climbs(self, climbing: dict[str, tuple[str, ...]]) -> list[str]:
         pairs = {(client, model) for client, models in climbing.items() for model in models}
-        return sorted(model for _, model in pairs - self.held)
+        return sorted(model for _, model in pairs - self.paused)
 
 
 def test_a_client_beside_another_climbs_one_model_after_another() -> None:
@@ -63,11 +63,11 @@ def test_who_is_alone_or_has_one_model_is_not_held() -> None:
     workers.look({"many": ("a", "b", "c")})
     workers.look({"one": ("a",), "other": ("b",)})
     workers.look({})
-    assert not workers.held and workers.rota.seconds_left(workers.now) is None
+    assert not workers.paused and workers.rota.seconds_left(workers.now) is None
     workers.look(MANY)
     assert workers.rota.seconds_left(workers.now) == TURN_SECONDS
     workers.look({"many": ("a", "b", "c")})
-    assert not workers.held
+    assert not workers.paused
 
 
 def test_a_long_step_counts_as_long_as_it_is() -> None:
@@ -93,11 +93,11 @@ def test_a_worker_that_is_stuck_does_not_keep_its_client_from_other_models() -> 
     assert workers.climbs(MANY) == ["b", "d"]
 
 
-def test_a_worker_that_died_holds_nobody() -> None:
+def test_a_worker_that_died_pauses_nobody() -> None:
     workers = Workers()
     workers.look(MANY)
     workers.rota.died("b", workers.now)
-    workers.held.remove(("many", "b"))
+    workers.paused.remove(("many", "b"))
     workers.look(MANY)
     assert workers.climbs(MANY) == ["a", "d"]
 
@@ -129,7 +129,7 @@ class Shifts(RuleBasedStateMachine):
     def die(self, model: str) -> None:
         workers = self.workers
         workers.rota.died(model, workers.now)
-        workers.held = {held for held in workers.held if held[1] != model}
+        workers.paused = {paused for paused in workers.paused if paused[1] != model}
         workers.resting = [order for order in workers.resting if order.model != model]
         workers.look(self.climbing)
 
@@ -137,17 +137,17 @@ class Shifts(RuleBasedStateMachine):
     def wait(self) -> None:
         seconds = self.workers.rota.seconds_left(self.workers.now)
         if seconds is not None:
-            for held in self.workers.held:
-                self.waited[held] = self.waited.get(held, 0.0) + seconds
+            for paused in self.workers.paused:
+                self.waited[paused] = self.waited.get(paused, 0.0) + seconds
             self.workers.look(self.climbing, seconds + 1e-9)
 
     @invariant()
     def one_at_a_time_beside_others_and_nobody_waits_for_ever(self) -> None:
-        climbing, held = self.climbing, self.workers.held
-        self.waited = {pair: waited for pair, waited in self.waited.items() if pair in held}
-        assert all(model in climbing.get(client, ()) for client, model in held)
+        climbing, paused = self.climbing, self.workers.paused
+        self.waited = {pair: waited for pair, waited in self.waited.items() if pair in paused}
+        assert all(model in climbing.get(client, ()) for client, model in paused)
         for client, models in climbing.items():
-            free = [model for model in models if (client, model) not in held]
+            free = [model for model in models if (client, model) not in paused]
             shared = len(climbing) > 1 and len(models) > 1
             assert len(free) <= 1 if shared else len(free) == len(models)
         longest = 3 * len(self.MODELS) * (TURN_SECONDS + PATIENCE_SECONDS)

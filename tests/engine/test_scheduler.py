@@ -95,19 +95,19 @@ def test_who_comes_along_is_not_held_back_later() -> None:
     assert 9 <= turns(scheduler, 20).count("b") <= 11
 
 
-def test_a_client_that_is_held_has_no_turns_and_is_owed_none() -> None:
+def test_a_client_that_is_paused_has_no_turns_and_is_owed_none() -> None:
     scheduler: Scheduler[str] = Scheduler(max_active=4)
     for name in "abc":
         scheduler.add(name, client=name)
-    scheduler.hold("a")
+    scheduler.pause("a")
     assert Counter(turns(scheduler, 10)) == {"b": 5, "c": 5}
     assert scheduler.company("b", 5, lambda _: True) == ["c"]
-    scheduler.hold("b")
-    scheduler.hold("c")
+    scheduler.pause("b")
+    scheduler.pause("c")
     assert scheduler.schedule() is None and scheduler.running == 3
-    scheduler.charge("c", 1.0)  # whose turn it was when it was held
+    scheduler.charge("c", 1.0)  # whose turn it was when it was paused
     for name in "abc":
-        scheduler.let_go(name)
+        scheduler.resume(name)
     assert max(Counter(turns(scheduler, 30)).values()) <= 12
 
 
@@ -138,9 +138,9 @@ def test_everybody_finishes_within_the_sum_of_steps(places: int, count: int, ste
 
 
 class Turns(RuleBasedStateMachine):
-    """Clients that come and go with requests of two programs, held at times, and turns of any cost.
+    """Clients that come and go with requests of two programs, and turns of any cost.
 
-    Who is held waits for nothing.
+    Who is paused waits for nothing.
     """
 
     CLIENTS = ("a", "b", "c")
@@ -149,7 +149,7 @@ class Turns(RuleBasedStateMachine):
         super().__init__()
         self.scheduler: Scheduler[tuple[str, int]] = Scheduler(max_active=3)
         self.present: list[tuple[str, int]] = []
-        self.held: set[str] = set()
+        self.paused: set[str] = set()
         self.waited: dict[str, float] = {}
         self.dearest = 0.0
         self.next_row = 0
@@ -160,7 +160,7 @@ class Turns(RuleBasedStateMachine):
         self.next_row += 1
         self.scheduler.add(row, client=client, weight=weight)
         self.present.append(row)
-        if client not in self.held:
+        if client not in self.paused:
             self.waited.setdefault(client, 0.0)
 
     @precondition(lambda self: self.present)
@@ -173,22 +173,22 @@ class Turns(RuleBasedStateMachine):
             self.waited.pop(row[0], None)
 
     @rule(client=st.sampled_from(CLIENTS))
-    def hold(self, client: str) -> None:
-        self.scheduler.hold(client)
-        self.held.add(client)
+    def pause(self, client: str) -> None:
+        self.scheduler.pause(client)
+        self.paused.add(client)
         self.waited.pop(client, None)
 
     @rule(client=st.sampled_from(CLIENTS))
-    def let_go(self, client: str) -> None:
-        self.scheduler.let_go(client)
-        self.held.discard(client)
+    def resume(self, client: str) -> None:
+        self.scheduler.resume(client)
+        self.paused.discard(client)
         if any(other == client for other, _ in self.present):
             self.waited.setdefault(client, 0.0)
 
     @rule(cost=st.floats(0.001, 10.0), count=st.integers(0, 3))
     def turn(self, cost: float, count: int) -> None:
         row = self.scheduler.schedule()
-        free = {one for one in self.present if one[0] not in self.held}
+        free = {one for one in self.present if one[0] not in self.paused}
         assert (row is None) == (not free)
         if row is None:
             return

@@ -290,15 +290,15 @@ class Steps:
             assert self._changed.wait_for(lambda: self.count >= wanted, 60)
 
 
-def held_at(service: Supervisor, client: str) -> str:
+def paused_at(service: Supervisor, client: str) -> str:
     """The one model that `client` does not climb, once that has come to rest."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         with service._changed:
             line = service._timekeeper._rota._lines.get(client)
-            if line is not None and list(line.held.values()) == [None]:
-                return next(iter(line.held))
-    pytest.fail("nobody is held")
+            if line is not None and list(line.paused.values()) == [None]:
+                return next(iter(line.paused))
+    pytest.fail("nobody is paused")
 
 
 def test_beside_others_a_client_climbs_one_model_at_a_time(
@@ -312,17 +312,17 @@ def test_beside_others_a_client_climbs_one_model_at_a_time(
     for _, steps in many.values():
         steps.wait(1)
     few, others = climb("grey", "few")
-    first = held_at(service, "many")
+    first = paused_at(service, "many")
     many[first][1].wait(2)  # it has its turn
     monkeypatch.setattr(rota, "TURN_SECONDS", 3600.0)
-    held = held_at(service, "many")
-    before = many[held][1].count
+    paused = paused_at(service, "many")
+    before = many[paused][1].count
     others.wait(50)
-    (climbed,) = many.keys() - {held}
+    (climbed,) = many.keys() - {paused}
     many[climbed][1].wait(50)
-    assert many[held][1].count == before
+    assert many[paused][1].count == before
     few.cancel()
-    many[held][1].wait(2)  # nobody else is there
+    many[paused][1].wait(2)  # nobody else is there
     for ticket, _ in many.values():
         ticket.cancel()
 

@@ -145,21 +145,21 @@ class Engine:
             shortest = min((job.remaining for job in self._jobs), default=0)
             return max(shortest * self._scheduler.running * self._climber.row_seconds, 0.1)
 
-    def hold(self, client: str) -> Future[None]:
+    def pause(self, client: str) -> Future[None]:
         """Let no request of `client` have a turn; the answer comes when none has one any more."""
         rest: Future[None] = Future()
         with self._changed:
-            self._scheduler.hold(client)
+            self._scheduler.pause(client)
             if any(job.caller.client == client for job in self._in_turn):
                 self._resting.append(rest)
             else:
                 rest.set_result(None)
         return rest
 
-    def let_go(self, client: str) -> None:
+    def resume(self, client: str) -> None:
         """Let requests of `client` have turns again."""
         with self._changed:
-            self._scheduler.let_go(client)
+            self._scheduler.resume(client)
             self._changed.notify_all()
 
     def tidy(self) -> None:
@@ -211,7 +211,7 @@ class Engine:
             self._rest()
 
     def _rest(self) -> None:
-        """Between turns: say so to those who hold a client."""
+        """Between turns: say so to those who pause a client."""
         with self._changed:
             self._in_turn, resting, self._resting = [], self._resting, []
         for rest in resting:

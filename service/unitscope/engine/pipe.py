@@ -21,7 +21,7 @@ from unitscope.engine.service import Stats
 
 Method = Literal[
     "submit", "attribute", "info", "layers", "load", "unload", "refresh", "news", "rehearse",
-    "cancel", "close", "hold", "let_go",
+    "cancel", "close", "pause", "resume",
 ]  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 
 Each model has a worker process, and the operating system gives every busy one the same share of the
 processor, whoever asks for it: a client of five models would have five shares beside another's one.
-So while there are others a client climbs one model at a time. It is held at the workers of the
+So while there are others a client climbs one model at a time. It is paused at the workers of the
 rest, and its models have turns, as fairly as requests have within a worker (`scheduler.py`). A
-client of one model is never held, nor is one that is alone.
+client of one model is never paused, nor is one that is alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 5.0
 class Order:
     """What the worker of `model` is to do with `client`. `at`: when it was given."""
 
-    method: Literal["hold", "let_go"]
+    method: Literal["pause", "resume"]
     model: str
     client: str
     at: float
@@ -35,13 +35,13 @@ class Order:
 class _Line:
     """The models of a client.
 
-    `held`: by model, the order that is yet to be followed, or None. `turn`: whose turn it is, and
+    `paused`: by model, the order that is yet to be followed, or None. `turn`: whose turn it is, and
     since when, until that rests.
     """
 
     models: Scheduler[str] = field(default_factory=lambda: Scheduler(max_active=1))
     known: frozenset[str] = frozenset()
-    held: dict[str, Order | None] = field(default_factory=dict)
+    paused: dict[str, Order | None] = field(default_factory=dict)
     turn: tuple[str, float] | None = None
 
     def follow(self, models: frozenset[str], now: float) -> None:
@@ -54,9 +54,9 @@ class _Line:
         self.known = models
 
     def wanted(self, now: float) -> frozenset[str]:
-        """The models to hold: all but the one whose turn it is."""
+        """The models to pause: all but the one whose turn it is."""
         awaited = self.awaited(now)
-        if self.turn is not None and self.turn[0] in self.held and not awaited:
+        if self.turn is not None and self.turn[0] in self.paused and not awaited:
             self.end_turn(self.turn[0], now)  # it is stuck
         if self.turn is None and not awaited:
             model = self.models.schedule()
@@ -69,7 +69,7 @@ class _Line:
     def awaited(self, now: float) -> list[Order]:
         """Orders that may be followed soon."""
         return [
-            order for order in self.held.values() if order and now < order.at + PATIENCE_SECONDS
+            order for order in self.paused.values() if order and now < order.at + PATIENCE_SECONDS
         ]
 
     def end_turn(self, model: str, now: float) -> None:
@@ -80,7 +80,7 @@ class _Line:
 
     def next_at(self, now: float) -> list[float]:
         """When a turn is over, and when patience is."""
-        turns = [self.turn] if self.turn is not None and self.turn[0] not in self.held else []
+        turns = [self.turn] if self.turn is not None and self.turn[0] not in self.paused else []
         awaited = self.awaited(now)
         return [
             *(since + TURN_SECONDS for _, since in turns),
@@ -106,16 +106,16 @@ class Rota:
         return given
 
     def rested(self, order: Order, now: float) -> None:
-        """A `hold` was followed: the last step has ended."""
+        """A `pause` was followed: the last step has ended."""
         line = self._lines.get(order.client)
-        if line is not None and line.held.get(order.model) is order:
-            line.held[order.model] = None
+        if line is not None and line.paused.get(order.model) is order:
+            line.paused[order.model] = None
             line.end_turn(order.model, now)
 
     def died(self, model: str, now: float) -> None:
-        """Its worker is gone, and holds nobody."""
+        """Its worker is gone, and pauses nobody."""
         for line in self._lines.values():
-            line.held.pop(model, None)
+            line.paused.pop(model, None)
             line.end_turn(model, now)
 
     def seconds_left(self, now: float) -> float | None:
@@ -129,9 +129,9 @@ class Rota:
             wanted = line.wanted(now)
         else:
             line.turn = None
-        free = [Order("let_go", model, client, now) for model in line.held.keys() - wanted]
-        hold = [Order("hold", model, client, now) for model in wanted - line.held.keys()]
+        free = [Order("resume", model, client, now) for model in line.paused.keys() - wanted]
+        pause = [Order("pause", model, client, now) for model in wanted - line.paused.keys()]
         for order in free:
-            del line.held[order.model]
-        line.held |= {order.model: order for order in hold}
-        return free + hold
+            del line.paused[order.model]
+        line.paused |= {order.model: order for order in pause}
+        return free + pause

@@ -55,7 +55,7 @@ class _Share:
 class _Client(_Peer, Generic[Row]):
     share: _Share = field(default_factory=_Share)
     entries: list[_Entry[Row]] = field(default_factory=list)
-    held: bool = False
+    paused: bool = False
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -68,7 +68,7 @@ class Scheduler(Generic[Row]):
     """At most `max_active` requests of a client take turns; behind them, weight and arrival count.
 
     A request of a larger weight that comes later takes the place of a smaller one, which pauses.
-    The requests of a client that is held have no turns until it is let go.
+    The requests of a client that is paused have no turns until it is resumed.
     """
 
     def __init__(self, *, max_active: int) -> None:
@@ -104,15 +104,15 @@ class Scheduler(Generic[Row]):
         entry.client.entries.remove(entry)
         return True
 
-    def hold(self, client: str) -> None:
+    def pause(self, client: str) -> None:
         """Give `client` no turns."""
-        self._line(client).held = True
+        self._line(client).paused = True
 
-    def let_go(self, client: str) -> None:
+    def resume(self, client: str) -> None:
         """Give `client` turns again, neither owed nor owing what others had meanwhile."""
         line = self._line(client)
-        if line.held:
-            line.held, line.virtual = False, max(line.virtual, self._share.start(self._present()))
+        if line.paused:
+            line.paused, line.virtual = False, max(line.virtual, self._share.start(self._present()))
 
     def schedule(self) -> Row | None:
         """The row whose turn it is, or None when there is nothing to do."""
@@ -136,7 +136,7 @@ class Scheduler(Generic[Row]):
         for entry in (self._entries[row] for row in rows if row in self._entries):
             client = entry.client
             client.share.pay(entry, each, self._active(client))
-            peers = {*self._present(), client}  # it may be held meanwhile
+            peers = {*self._present(), client}  # it may be paused meanwhile
             self._share.pay(client, each / entry.weight, peers)
 
     def _line(self, client: str) -> _Client[Row]:
@@ -149,7 +149,7 @@ class Scheduler(Generic[Row]):
 
     def _present(self) -> list[_Client[Row]]:
         """Clients that may have turns, and have something to do."""
-        return [line for line in self._clients.values() if line.entries and not line.held]
+        return [line for line in self._clients.values() if line.entries and not line.paused]
 
     def _active(self, client: _Client[Row]) -> list[_Entry[Row]]:
         return client.entries[: self._max_active]
@@ -159,7 +159,7 @@ class Scheduler(Generic[Row]):
         self._clients = {
             name: client
             for name, client in self._clients.items()
-            if client.entries or client.held or client.virtual > now
+            if client.entries or client.paused or client.virtual > now
         }
 
 

@@ -34,7 +34,7 @@ class Timekeeper:
         self._thread.start()
 
     def died(self, model: str) -> None:
-        """The worker of `model` holds nobody any more; told while `changed` is held."""
+        """The worker of `model` pauses nobody any more; told while `changed` is held."""
         self._rota.died(model, time.monotonic())
 
     def close(self) -> None:

@@ -127,7 +127,7 @@ class Worker:
         self._cancelled.discard(call.number)
         self._tasks.pop(call.number, None)
         self._pass_on()
-        self._report(whole=call.method not in ("submit", "attribute", "hold", "let_go"))
+        self._report(whole=call.method not in ("submit", "attribute", "pause", "resume"))
         self._send(Ended(call.number, error))
 
     async def _contents(self, call: Call) -> AsyncIterator[Any]:
@@ -141,10 +141,10 @@ class Worker:
             attribution = self._engine.attribute(*call.arguments)
             self._keep(call.number, attribution)
             yield await asyncio.wrap_future(attribution.future)
-        elif call.method == "hold":
-            await asyncio.wrap_future(self._engine.hold(*call.arguments))
-        elif call.method == "let_go":
-            self._engine.let_go(*call.arguments)
+        elif call.method == "pause":
+            await asyncio.wrap_future(self._engine.pause(*call.arguments))
+        elif call.method == "resume":
+            self._engine.resume(*call.arguments)
         elif call.method == "close":
             del self._tasks[call.number]  # it waits for the others
             await asyncio.to_thread(self._engine.close, *call.arguments)
