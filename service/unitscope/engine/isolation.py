@@ -17,7 +17,8 @@ class IsolationSettings:
     """`max_workers`: processes that models run in, one each; 0: they run in the server's own.
 
     The one that was idle for the longest time makes room for another. Each has its own turns and
-    programs, as the engine's settings say; requests are counted over all of them.
+    programs, as the engine's settings say; requests are counted over all of them, and a client
+    climbs one model at a time while others climb too.
     `worker_memory_bytes`: of data that each may have; 0 = no limit. `load_seconds`: a worker in
     which a model takes longer to load is ended; 0 = no limit. In the server's own process nothing
     can end it.
