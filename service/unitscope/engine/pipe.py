@@ -44,7 +44,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Do `method` with `arguments`; of `cancel` the number of another call."""
+    """Do `method` with `arguments`; of `cancel` the number of another call.
+
+    To `cancel` and to `resume` there is no answer.
+    """
 
     number: int
     method: Method

@@ -29,7 +29,6 @@ from unitscope.engine.process import BUSY_SECONDS, WorkerProcess
 from unitscope.engine.rehearsal import Rehearsal
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import NOBODY, Accepted, Caller, MaximizeRequest
-from unitscope.engine.rota import Order
 from unitscope.engine.service import Stats
 from unitscope.engine.ticket import AttributionTicket, Ticket
 from unitscope.engine.timekeeper import Timekeeper
@@ -177,15 +176,17 @@ class Supervisor:
                 found[climb.caller.client].add(climb.model)
         return found
 
-    def follow(self, order: Order) -> Future[None]:
-        """Pass on what the timekeeper says."""
-        inquiry = Inquiry(order.model, order.method, order.client)
+    def pause(self, model: str, client: str) -> Future[None]:
+        """Let `client` climb `model` no further; of the timekeeper."""
+        inquiry = Inquiry(model, "pause", client)
         inquiry.retried = True  # the next worker has other orders
-        if order.model in self._workers:
-            self._workers[order.model].give(next(self._numbers), inquiry)
-        else:
-            inquiry.ended(None)
+        self._workers[model].give(next(self._numbers), inquiry)
         return inquiry.future
+
+    def resume(self, model: str, client: str) -> None:
+        """Let `client` climb `model` again; of the timekeeper."""
+        if model in self._workers:
+            self._workers[model].send(Call(next(self._numbers), "resume", (client,)))
 
     def _place(self, call: OpenCall) -> None:
         """Give `call` to the worker of its model.

@@ -18,8 +18,11 @@ class Crew(Protocol):
     def climbing(self) -> Mapping[str, Collection[str]]:
         """The models that each client has requests for."""
 
-    def follow(self, order: Order) -> Future[None]:
-        """Pass an order on; the answer comes when it is followed."""
+    def pause(self, model: str, client: str) -> Future[None]:
+        """Let `client` climb `model` no further; the answer comes when it does not any more."""
+
+    def resume(self, model: str, client: str) -> None:
+        """Let `client` climb `model` again, if that still has a worker."""
 
 
 class Timekeeper:
@@ -48,11 +51,17 @@ class Timekeeper:
         with self._changed:
             while not self._closed:
                 for order in self._rota.orders(self._crew.climbing(), time.monotonic()):
-                    answer = self._crew.follow(order)
-                    answer.add_done_callback(partial(self._followed, order))
+                    self._pass_on(order)
                 self._changed.wait(self._rota.seconds_left(time.monotonic()))
 
-    def _followed(self, order: Order, answer: Future[None]) -> None:
+    def _pass_on(self, order: Order) -> None:
+        if order.method == "resume":
+            self._crew.resume(order.model, order.client)
+        else:
+            answer = self._crew.pause(order.model, order.client)
+            answer.add_done_callback(partial(self._rested, order))
+
+    def _rested(self, order: Order, answer: Future[None]) -> None:
         if answer.exception() is None:  # else its worker has died
             with self._changed:
                 self._rota.rested(order, time.monotonic())

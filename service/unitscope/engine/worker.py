@@ -113,8 +113,10 @@ class Worker:
             os._exit(0)
         if call.method == "cancel":
             self._cancel(*call.arguments)
-            return
-        self._tasks[call.number] = asyncio.create_task(self._answer(call))
+        elif call.method == "resume":
+            self._engine.resume(*call.arguments)
+        else:
+            self._tasks[call.number] = asyncio.create_task(self._answer(call))
 
     async def _answer(self, call: Call) -> None:
         error = None
@@ -127,7 +129,7 @@ class Worker:
         self._cancelled.discard(call.number)
         self._tasks.pop(call.number, None)
         self._pass_on()
-        self._report(whole=call.method not in ("submit", "attribute", "pause", "resume"))
+        self._report(whole=call.method not in ("submit", "attribute", "pause"))
         self._send(Ended(call.number, error))
 
     async def _contents(self, call: Call) -> AsyncIterator[Any]:
@@ -143,8 +145,6 @@ class Worker:
             yield await asyncio.wrap_future(attribution.future)
         elif call.method == "pause":
             await asyncio.wrap_future(self._engine.pause(*call.arguments))
-        elif call.method == "resume":
-            self._engine.resume(*call.arguments)
         elif call.method == "close":
             del self._tasks[call.number]  # it waits for the others
             await asyncio.to_thread(self._engine.close, *call.arguments)
