@@ -269,4 +269,4 @@ def test_the_mask_of_a_clip_is_0_at_both_ends(ceiling: float, tmp_path: Path) ->
 def test_every_rule_is_met() -> None:
     """What the table names are operators of the standard."""
     for operator in RULES:
-        onnx.defs.get_schema(operator, 18, "")
+        onnx.defs.get_schema(operator, 20, "")

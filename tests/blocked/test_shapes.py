@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from unitscope.blocked.shapes import MICROSOFT, NCHWC, Shape, Shapes
 
-FED = {"matrix": (2, 5, 3), "picture": (1, 20, 9, 9)}
+FED = {"matrix": (2, 5, 3), "picture": (1, 20, 9, 9), "pixels": (1, 9, 8, 20)}
 WEIGHTS = {
     "turned": (2, 7, 3), "square": (7, 3), "bias": (7,), "kernel": (48, 32, 3, 3),
     "six": (6, 20, 3, 3),
@@ -33,6 +33,13 @@ WEIGHTS = {
                 ("Relu", "", ["out2"], {}),
             ],
             (1, 40, 4, 4),
+        ),
+        (
+            [
+                ("ReorderInput", NCHWC, ["pixels"], {"channels_last": 1}),
+                ("ReorderOutput", NCHWC, ["out0"], {"channels_last": 1, "channels": 20}),
+            ],
+            (1, 9, 8, 20),
         ),
         ([("Unheard", "of.somebody", ["matrix"], {}), ("Relu", "", ["out0"], {})], None),
     ],

@@ -18,8 +18,10 @@ from onnx import numpy_helper
 
 from unitscope.blocked.convolution import conv_transpose
 from unitscope.blocked.elementwise import OPERATORS, elementwise, expand, split, step
+from unitscope.blocked.gelu import gelu
 from unitscope.blocked.layout import NCHWC, Layout, attributes_of
 from unitscope.blocked.pooling import max_pool_gradient
+from unitscope.blocked.rows import captured, some_rows_at_a_time
 
 __all__ = ["block_more"]
 
@@ -32,6 +34,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(OPERATORS, elementwise),
     "ConvTranspose": conv_transpose,
     "Expand": expand,
+    "Gelu": gelu,
     "HardSigmoid": step,
     "Reshape": max_pool_gradient,
     "Split": split,
@@ -98,7 +101,8 @@ def _assembled(
     """The model of what the outputs need."""
     outputs = [value.name for value in model.graph.output]
     nodes = _with_sums_fused(_needed(layout.nodes, outputs), layout.sums, outputs)
-    used = {name for node in nodes for name in node.input}
+    nodes = some_rows_at_a_time(layout, nodes, outputs)
+    used = {name for node in nodes for name in captured(node)}
     declared = [tensor for tensor in model.graph.initializer if tensor.name in used]
     made = {name: content for name, content in layout.new_weights.items() if name in used}
     large = {name: content for name, content in made.items() if content.nbytes >= _LARGE_BYTES}

@@ -95,11 +95,15 @@ class Shapes:
 
     def _reordered(self, node: onnx.NodeProto, given: TypeProto) -> dict[str, TypeProto]:
         attributes = {entry.name: entry.i for entry in node.attribute}
-        if attributes.get("channels_last"):
-            return {}
-        batch, channels, *sides = (dim.dim_value for dim in given.tensor_type.shape.dim)
+        dims = [dim.dim_value for dim in given.tensor_type.shape.dim]
+        last = attributes.get("channels_last")
+        goes_in = node.op_type == "ReorderInput"
+        if last and goes_in:
+            dims.insert(1, dims.pop())
+        batch, channels, *sides = dims
         filled = math.ceil(channels / self._block) * self._block
-        shape = (batch, attributes.get("channels", filled), *sides)
+        inner = attributes.get("channels", filled)
+        shape = (batch, *sides, inner) if last and not goes_in else (batch, inner, *sides)
         return {node.output[0]: helper.make_tensor_type_proto(TensorProto.FLOAT, shape)}
 
 

@@ -140,8 +140,10 @@ def gelu(op: Emitter, dy: Value, y: Value, x: Value, *, approximate: str) -> Cot
         slope = op.Mul(op.Mul(op.Sub(1.0, op.Mul(t, t)), du), 0.5)
         cumulative = op.Mul(op.Add(t, 1.0), 0.5)
     else:
-        cumulative = op.Mul(op.Add(op.Erf(op.Mul(x, math.sqrt(0.5))), 1.0), 0.5)
-        slope = op.Mul(op.Exp(op.Mul(op.Mul(x, x), -0.5)), 1 / math.sqrt(2 * math.pi))
+        u = op.Mul(x, math.sqrt(0.5))
+        cumulative = op.HardSigmoid(op.Erf(u), alpha=0.5, beta=0.5)  # in one pass over memory
+        scaled = op.Mul(u, 1 / math.sqrt(math.pi))
+        return (op.Mul(dy, op.Add(cumulative, op.Div(scaled, op.Exp(op.Mul(u, u))))),)
     return (op.Mul(dy, op.Add(cumulative, op.Mul(x, slope))),)
 
 
