@@ -33,6 +33,7 @@ def test_a_storm_of_dropped_streams_leaves_nothing_behind(models: Models) -> Non
         streams = [client.stream(1, model="small", steps=ENDLESS, seed=i) for i in range(STORM)]
         with ThreadPoolExecutor(STORM) as pool:
             assert all(isinstance(first, Accepted) for first in pool.map(next, streams))
+            assert client.health() == "SERVING"
             list(pool.map(lambda stream: stream.close(), streams))
         assert client.maximize(1, model="small", steps=3).metrics.steps == 3
         assert until_idle(live)
