@@ -18,7 +18,6 @@ from unitscope.ascent.spec import ProgramSpec, TermSpec
 from unitscope.ascent.subject import port
 from unitscope.engine.device import THE_PROCESSOR, Device
 from unitscope.engine.mapping import let_go
-from unitscope.engine.measures import noise_pictures
 from unitscope.engine.picture import Pixels
 from unitscope.engine.session import compile_placed, open_session, typed
 from unitscope.engine.sharing import (
@@ -231,14 +230,6 @@ class Executor:
                 rows | {port("picture"): pixels[None]},
             )
         return Judgement(float(activation[0]), scores[0], logits[0])
-
-    def noise_scores(self, program: Program, weights: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores `[pictures, K]` of the first term's units on pictures of noise."""
-        if program.noise_scores is None:
-            pictures = noise_pictures(*program.spec.image.shape)
-            found = [self.judge(program, weights, picture).scores for picture in pictures]
-            program.noise_scores = np.stack(found)
-        return program.noise_scores
 
     def reference(self, spec: ProgramSpec, term: TermSpec, pixels: Pixels) -> np.ndarray:
         """The weights `[K]` that an image `[C, H, W]`, of the model's size, gives to `term`."""
