@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from unitscope.ascent.spec import ProgramSpec
+from unitscope.engine.admission import Admission
 from unitscope.engine.attribution import AttributeRequest
 from unitscope.engine.attributor import Attributor
 from unitscope.engine.batches import ROWS, Batches
@@ -26,14 +27,14 @@ from unitscope.engine.device import find_device
 from unitscope.engine.executor import Executor, Program
 from unitscope.engine.job import Job
 from unitscope.engine.limits import Limits, check
-from unitscope.engine.plan import Plan, resolve
+from unitscope.engine.plan import resolve
 from unitscope.engine.programs import Programs
 from unitscope.engine.repository import Repository
 from unitscope.engine.request import NOBODY, PRIORITIES, Caller, MaximizeRequest
 from unitscope.engine.scheduler import Scheduler
 from unitscope.engine.service import Stats
 from unitscope.engine.ticket import AttributionTicket, Ticket
-from unitscope.errors import Cancelled, DeadlineExceeded, QueueFull, ShuttingDown, UnitscopeError
+from unitscope.errors import Cancelled, DeadlineExceeded, ShuttingDown, UnitscopeError
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +99,14 @@ class Engine:
             self._executor, self._prover, build=self._build_larger, find=self._programs.find
         )
         self._climber = Climber(self._executor, self._batches, self._observer)
+        self._admission = Admission(
+            self._jobs,
+            self._scheduler,
+            self._climber,
+            self._batches,
+            settings.max_requests,
+            settings.max_requests_per_client,
+        )
         self._thread = threading.Thread(target=self._run, name="unitscope-climb", daemon=True)
         self._thread.start()
         repository.watch(self)
@@ -110,11 +119,11 @@ class Engine:
         check(request, self._settings.limits)
         self._check_room(caller)
         plan = resolve(request, self.models.get(request.model, request.model_version))
-        self._check_time(plan, caller)
         job = Job(plan, caller)
         with self._changed:
             self._check_room(caller)
-            self._check_model(plan)
+            self._admission.check_model(plan)
+            self._admission.check_time(plan, caller)
             self._jobs.add(job)
             job.mailbox.put(job.plan.accepted())
             self._changed.notify_all()  # its deadline may be the next
@@ -142,8 +151,7 @@ class Engine:
     def seconds_until_room(self) -> float:
         """Until the shortest running request ends, all of them taking turns."""
         with self._changed:
-            shortest = min((job.remaining for job in self._jobs), default=0)
-            return max(shortest * self._scheduler.running * self._climber.row_seconds, 0.1)
+            return self._admission.seconds_until_room()
 
     def pause(self, client: str) -> Future[None]:
         """Let no request of `client` have a turn; the answer comes when none has one any more."""
@@ -345,34 +353,10 @@ class Engine:
         self._batches.keep_only(digests)
 
     def _check_room(self, caller: Caller) -> None:
-        if self._closing:
-            raise ShuttingDown("the server is shutting down and takes no new requests")
-        settings = self._settings
         with self._changed:
-            taken, waiting = len(self._jobs), len(self._jobs) - self._scheduler.running
-            own = sum(job.caller.client == caller.client for job in self._jobs)
-            if taken >= settings.max_requests or own >= settings.max_requests_per_client:
-                raise QueueFull(waiting, self.seconds_until_room())
-
-    def _check_model(self, plan: Plan) -> None:
-        """A model's card may say how many requests it has at most, all versions together."""
-        name, limit = plan.model.info.name, plan.model.subject.card.max_requests
-        own = sum(job.plan.model.info.name == name for job in self._jobs)
-        if limit and own >= limit:
-            raise QueueFull(own, self.seconds_until_room(), model=name)
-
-    def _check_time(self, plan: Plan, caller: Caller) -> None:
-        """Refuse at once what would not be done in time even alone, if it takes all its steps."""
-        if plan.request.target is not None or plan.request.patience_steps is not None:
-            return
-        each = sum(stage.steps * self._batches.row_seconds(stage.spec) for stage in plan.stages)
-        needed, given = plan.request.attempts * each, caller.timeout_seconds
-        given = caller.useful_seconds if given is None else given
-        if given is not None and needed > given:
-            raise DeadlineExceeded(
-                f"{plan.accepted().steps} steps take about {needed:.1f} s, "
-                f"the caller waits {given:.1f} s"
-            )
+            if self._closing:
+                raise ShuttingDown("the server is shutting down and takes no new requests")
+            self._admission.check_room(caller.client)
 
 
 def _share_program(one: Job, other: Job) -> bool:
