@@ -28,7 +28,7 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from unitscope.blocked import block_more
 from unitscope.engine.cores import usable_cores
 from unitscope.errors import OutOfMemory
-from unitscope.graph.dialect import OPSET
+from unitscope.graph.dialect import OPSET, graphs_in
 from unitscope.graph.ir import IR_VERSION, Parts
 
 CPU = "CPUExecutionProvider"
@@ -224,9 +224,9 @@ def _external(model: onnx.ModelProto, directory: Path) -> Iterator[tuple[str, np
 
 def _own_bytes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> int:
     """What a session of `model` takes besides weights; `sizes`: of those, in bytes."""
-    packed = sum(
-        sizes.get(node.input[1], 0) for node in model.graph.node if node.op_type in _PACKING
-    )
+    graphs = model.graph, *graphs_in(model.graph.node)
+    nodes = (node for graph in graphs for node in graph.node)
+    packed = sum(sizes.get(node.input[1], 0) for node in nodes if node.op_type in _PACKING)
     return packed + _GRAPH_FACTOR * model.ByteSize()
 
 
