@@ -4,7 +4,8 @@ ONNX Runtime brings convolutions and what lies between them into a layout whose 
 a block of channels, and goes back to the plain one before every operator that it has no blocked
 kernel for. On the way back from a layer to the picture many are such: steps of convolutions,
 maxima over windows, sums of two gradients. Here they follow: what sees one element at a time runs
-on blocked memory unchanged, the rest is said by operators that have a blocked kernel.
+on blocked memory unchanged, the rest is said by operators that have a blocked kernel. Chains that
+see one row of a matrix at a time go through the cache in blocks of rows.
 """
 
 from __future__ import annotations
