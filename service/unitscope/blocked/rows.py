@@ -114,6 +114,7 @@ class _Chain:
 
     @property
     def is_worth_it(self) -> bool:
+        """Whether a Scan takes less time than the nodes by themselves."""
         large = 4 * self._rows * self._widest > _CACHED_BYTES
         return large and len(self._body) >= _LEAST_NODES and self._at_once < self._rows
 
