@@ -64,7 +64,7 @@ def both(model: onnx.ModelProto, tmp_path: Path) -> tuple[list[onnx.NodeProto], 
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
     plain = ort.InferenceSession(gradient.SerializeToString(), options)
-    blocked, weights = block_more(onnx.load(path), {}, BLOCK, path.name)
+    blocked, weights = block_more(onnx.load(path), {}, BLOCK, path.name, cores=1)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     values = {name: ort.OrtValue.ortvalue_from_numpy(x) for name, x in weights.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ml_dtypes
@@ -71,18 +72,22 @@ def test_a_model_without_large_weights_needs_no_file() -> None:
     assert list(mapped) == ["small"]
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond a page, as on a disk that is full."""
+    """No file may grow beyond a page, as on a disk that is full; not even that of the results."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_is_named() -> None:
-    with pytest.raises(OutOfMemory, match="temporary file of a model's weights"):
+    with (
+        pytest.raises(OutOfMemory, match="temporary file of a model's weights"),
+        small_files(),
+    ):
         MappedWeights(CONTENTS)
 
 

@@ -49,12 +49,14 @@ def block_more(
     weights: Mapping[str, np.ndarray],
     block: int,
     file: str,
+    *,
+    cores: int,
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """`model` as ONNX Runtime optimised it, more of it blocked, and all large weights.
 
     `weights`: what the model declares as external data. `block`: channels of a block. `file`: where
     new large weights are said to lie; ONNX Runtime wants it to be there, and does not look into it
-    for weights that it is given. The model passed in is used up.
+    for weights that it is given. `cores`: that share its work. The model passed in is used up.
     """
     layout = Layout(model, weights, block)
     renamed: dict[str, str] = {}
@@ -69,7 +71,7 @@ def block_more(
             layout.keep(node)
             if plain:
                 layout.pair(plain, blocked)
-    return _assembled(model, layout, weights, file)
+    return _assembled(model, layout, weights, file, cores)
 
 
 def _reordered(node: onnx.NodeProto) -> tuple[str, str]:
@@ -97,12 +99,16 @@ def _covered(layout: Layout, node: onnx.NodeProto) -> bool:
 
 
 def _assembled(
-    model: onnx.ModelProto, layout: Layout, weights: Mapping[str, np.ndarray], file: str
+    model: onnx.ModelProto,
+    layout: Layout,
+    weights: Mapping[str, np.ndarray],
+    file: str,
+    cores: int,
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """The model of what the outputs need."""
     outputs = [value.name for value in model.graph.output]
     nodes = _with_sums_fused(_needed(layout.nodes, outputs), layout.sums, outputs)
-    nodes = some_rows_at_a_time(layout, nodes, outputs)
+    nodes = some_rows_at_a_time(layout, nodes, outputs, cores)
     used = {name for node in nodes for name in captured(node)}
     declared = [tensor for tensor in model.graph.initializer if tensor.name in used]
     made = {name: content for name, content in layout.new_weights.items() if name in used}

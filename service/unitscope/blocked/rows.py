@@ -2,8 +2,8 @@
 
 Between two products of matrices a transformer looks a dozen times at a hidden layer that is larger
 than a cache: each operator writes all of it to memory, and the next one fetches it. Here such a
-chain is the body of a Scan over a few hundred rows, which stay in the cache. A Scan neither copies
-its slices nor packs weights more than once.
+chain is the body of a Scan over a few hundred rows, which stay in the caches of the cores. A Scan
+neither copies its slices nor packs weights more than once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from unitscope.blocked.layout import Layout, attributes_of
 from unitscope.blocked.shapes import MICROSOFT
 
 _LEAST_ROWS = 192
-"""At once: a product of fewer fetches its weights more often than the cache is worth."""
+"""At once, for each core: a product of fewer fetches its weights more often than the cache is
+worth.
+"""
 
 _CACHED_BYTES = 1 << 20
-"""What is not larger stays in a cache as it is."""
+"""What is not larger stays in the cache of a core as it is."""
 
 _LEAST_NODES = 3
 
@@ -40,9 +42,9 @@ _REDUCTIONS = {("", "ReduceMean"), ("", "ReduceSum")}
 
 
 def some_rows_at_a_time(
-    layout: Layout, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]
+    layout: Layout, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str], cores: int
 ) -> list[onnx.NodeProto]:
-    """`nodes`, chains of them in Scans. `outputs`: of the graph."""
+    """`nodes`, chains of them in Scans. `outputs`: of the graph. `cores`: that share its work."""
     waiting = dict(enumerate(_by_depth(nodes)))
     places = {name: place for place, node in waiting.items() for name in node.output}
     readers: dict[str, set[int]] = {name: {len(places)} for name in places}
@@ -54,7 +56,7 @@ def some_rows_at_a_time(
     begun = len(layout.nodes)
     while waiting:
         place = next(iter(waiting))
-        chain = _Chain(layout, place, places)
+        chain = _Chain(layout, place, places, cores)
         members = _members(chain, waiting, readers)
         if chain.is_worth_it:
             chain.emit({name for name in chain.made if not readers[name] <= members})
@@ -102,9 +104,9 @@ def _members(
 class _Chain:
     """Nodes that see one row at a time, and read of others only what is there before the first."""
 
-    def __init__(self, layout: Layout, place: int, places: Mapping[str, int]) -> None:
+    def __init__(self, layout: Layout, place: int, places: Mapping[str, int], cores: int) -> None:
         """`place`: of the first node; `places`: of those that compute, by what they do."""
-        self._layout = layout
+        self._layout, self._cores = layout, cores
         self._place, self._places = place, places
         self._rows = self._widest = 0
         self._body: list[onnx.NodeProto] = []
@@ -115,13 +117,13 @@ class _Chain:
     @property
     def is_worth_it(self) -> bool:
         """Whether a Scan takes less time than the nodes by themselves."""
-        large = 4 * self._rows * self._widest > _CACHED_BYTES
+        large = 4 * self._rows * self._widest > _CACHED_BYTES * self._cores
         return large and len(self._body) >= _LEAST_NODES and self._at_once < self._rows
 
     @property
     def _at_once(self) -> int:
         """The fewest rows that are enough, and divide all."""
-        enough = range(_LEAST_ROWS, self._rows)
+        enough = range(_LEAST_ROWS * self._cores, self._rows)
         return next((count for count in enough if self._rows % count == 0), self._rows)
 
     def takes(self, node: onnx.NodeProto) -> bool:

@@ -124,7 +124,8 @@ def compile_shared(parts: Parts, weights: Weights, *, threads: int, packed: bool
         model = onnx.load(path, load_external_data=False)
         large = dict(_external(model, path.parent))
         if block := channels_of_a_block():
-            model, large = block_more(model, large, block, path.name)
+            cores = threads or usable_cores()
+            model, large = block_more(model, large, block, path.name, cores=cores)
             onnx.save(model, path)
         shared = {
             name: weights.share(content, parts.weights.get(name)) for name, content in large.items()
