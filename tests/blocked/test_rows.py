@@ -41,6 +41,7 @@ def mixer(
         helper.make_node("Conv", ["image", "stem_w"], ["stem"], pads=[1, 1, 1, 1]),
         helper.make_node("Transpose", ["stem"], ["tokens0"], perm=[0, 2, 3, 1]),
     ]
+    shared = {*shapes, "half"}
     for index in range(2):
         block = [
             helper.make_node("LayerNormalization", ["tokens", "scale", "bias"], ["normed"]),
@@ -62,7 +63,7 @@ def mixer(
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
             for field in (copy.input, copy.output):
-                field[:] = [x if x in shapes else names.get(x, f"{x}{index}") for x in field]
+                field[:] = [x if x in shared else names.get(x, f"{x}{index}") for x in field]
             nodes.append(copy)
     nodes.append(helper.make_node("ReduceMean", ["tokens2", "sides"], ["logits"], keepdims=0))
     weights = [
@@ -103,3 +104,17 @@ def test_both_ways_have_one_normal_distribution(tmp_path: Path) -> None:
     assert error < 1e-5
     assert sum(node.op_type == "Erf" for node in nodes) == 2
     assert "Gelu" not in operators(nodes)
+
+
+def test_another_distribution_is_not_taken(tmp_path: Path) -> None:
+    another = [
+        helper.make_node("Mul", ["hidden", "half"], ["narrower"]),
+        helper.make_node("Erf", ["narrower"], ["spread"]),
+        helper.make_node("HardSigmoid", ["spread"], ["other"], alpha=0.5, beta=0.5),
+        helper.make_node("Gelu", ["hidden"], ["gelu"]),
+        helper.make_node("Mul", ["gelu", "other"], ["active"]),
+    ]
+    model = mixer(another, hidden=64)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
+    _, error = both(model, tmp_path)
+    assert error < 1e-5

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import onnx
 
 from unitscope.blocked.layout import Layout, attributes_of
+
+_ROOT_OF_HALF = float(np.float32(math.sqrt(0.5)))
 
 
 def gelu(layout: Layout, node: onnx.NodeProto) -> bool:
@@ -21,5 +26,8 @@ def _is_distribution_of(layout: Layout, node: onnx.NodeProto, x: str) -> bool:
     erf = layout.producer(node.input[0])
     scaled = layout.producer(erf.input[0]) if erf is not None and erf.op_type == "Erf" else None
     slope = attributes_of(node)
-    is_half = slope["alpha"] == slope["beta"] == 0.5
-    return is_half and scaled is not None and scaled.op_type == "Mul" and scaled.input[0] == x
+    if slope["alpha"] != 0.5 or slope["beta"] != 0.5 or scaled is None or scaled.op_type != "Mul":
+        return False
+    factor = layout.constant(scaled.input[1])
+    is_root = factor is not None and factor.size == 1 and factor.item() == _ROOT_OF_HALF
+    return is_root and scaled.input[0] == x
