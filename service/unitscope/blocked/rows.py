@@ -128,11 +128,10 @@ class _Chain:
 
     def takes(self, node: onnx.NodeProto) -> bool:
         """Add `node` if it sees one row at a time and all that it reads is there."""
+        if not self._body and not self._can_begin_with(node):
+            return False
         shapes = [self._layout.shape(name) or () for name in node.output if name]
-        if not self._body:
-            if not self._can_begin_with(node):
-                return False
-            self._rows = math.prod(shapes[0][:-1])
+        self._rows = self._rows or math.prod(shapes[0][:-1])
         if not all(shape and math.prod(shape[:-1]) == self._rows for shape in shapes):
             return False
         if _kind(node) == ("", "Reshape"):
