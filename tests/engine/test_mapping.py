@@ -65,7 +65,7 @@ def test_memory_is_given_back_and_the_file_goes_with_the_last_array() -> None:
     assert mapped_bytes("Size") == before
 
 
-def test_a_model_without_large_weights_needs_no_file() -> None:
+def test_small_weights_are_taken_as_they_are() -> None:
     mapped = MappedWeights({"small": CONTENTS["small"]})
     let_go(mapped)
     let_go(CONTENTS)

@@ -142,17 +142,18 @@ class Executor:
 
         `reserve`: is told what the step will take before that is done, and may refuse.
         """
-        step = build_step(spec, self._device.target)
-        reserve(footprint(step))
-        program = Program(
-            spec,
-            self._device,
-            step=self._compile(step),
-            render=self._once(self._shown, build_render, spec.shown),
-            judge=self._once(self._judging, build_judge, spec.judged),
-        )
-        let_go(spec.subject.model.weights)
-        return program
+        try:
+            step = build_step(spec, self._device.target)
+            reserve(footprint(step))
+            return Program(
+                spec,
+                self._device,
+                step=self._compile(step),
+                render=self._once(self._shown, build_render, spec.shown),
+                judge=self._once(self._judging, build_judge, spec.judged),
+            )
+        finally:
+            let_go(spec.subject.model.weights)
 
     def step(
         self,
