@@ -197,6 +197,18 @@ def test_the_size_that_pays_is_found_and_tried_again(repository: Repository) -> 
         assert bench.run(3, {1: 1.0, 2: 0.1}) == 1
 
 
+def test_turns_that_other_work_lengthened_do_not_mislead(repository: Repository) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(repository, pool)
+        bench.run(9, {1: 1.0})
+        pool.submit(int).result()  # the one before it is done
+        times = {1: 1.0, 8: 0.5}
+        tried = [bench.run(9, times | {8: 0.5 if turn == 2 else 50.0}) for turn in range(TRIALS)]
+        rows = [bench.run(9, times) for _ in range(2 * TRIALS)]
+        assert tried == [8] * TRIALS and rows[-1] == 8
+        assert bench.run(9, times | {8: 50.0}) == bench.run(9, times) == 8
+
+
 def test_what_found_no_room_is_asked_for_again_when_there_is_more(repository: Repository) -> None:
     with ThreadPoolExecutor(1) as pool:
         bench = Bench(repository, pool, memory_bytes=ROOM_FOR_ONE_AND_EIGHT_ROWS)

@@ -289,7 +289,10 @@ def test_a_client_that_is_paused_climbs_no_further(repository: Repository) -> No
         free.cancel()
 
 
-def test_others_climb_while_a_picture_is_measured(repository: Repository) -> None:
+@pytest.mark.parametrize(("client", "places"), [("other", 16), ("", 1)])
+def test_others_climb_while_a_picture_is_measured(
+    repository: Repository, client: str, places: int
+) -> None:
     others = Told()
 
     class Counted:
@@ -306,12 +309,14 @@ def test_others_climb_while_a_picture_is_measured(repository: Repository) -> Non
             assert error is None
             self.ended.set()
 
-    with Engine(repository, EngineSettings(limits=Limits(max_steps=10**9))) as engine:
-        other = engine.submit(request(model="grey", steps=10**9), Caller("other"))
-        other.forward(others)
-        assert isinstance(others.get(), Accepted) and isinstance(others.get(), Progress)
+    settings = EngineSettings(limits=Limits(max_steps=10**9), max_active=places)
+    with Engine(repository, settings) as engine:
         images, counted = tuple(encoded(random_pixels(seed)) for seed in range(32)), Counted()
-        engine.submit(request(steps=1, natural_images=images)).forward(counted)
+        for model in ("small", "grey"):  # whoever comes first is to have the first turn
+            engine.submit(request(model=model, steps=1)).result()
+        engine.submit(request(steps=64, natural_images=images)).forward(counted)
+        other = engine.submit(request(model="grey", steps=10**9), Caller(client))
+        other.forward(others)
         assert counted.ended.wait(60)
         assert counted.counts[Maximization] - counted.counts[Progress] > 5
         other.cancel()
@@ -461,7 +466,7 @@ def test_progress_is_told_as_often_as_the_caller_wants(
 
 def test_a_request_that_may_end_early_is_not_refused_for_its_deadline(engine: Service) -> None:
     engine.submit(request(steps=20)).result()
-    hasty = Caller(timeout_seconds=1.0)
+    hasty = Caller(timeout_seconds=0.3)
     with pytest.raises(DeadlineExceeded, match="4096 steps take about"):
         engine.submit(request(steps=4096), hasty)
     engine.submit(request(steps=4096, patience_steps=1), hasty).cancel()

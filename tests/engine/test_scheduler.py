@@ -111,6 +111,20 @@ def test_a_client_that_is_paused_has_no_turns_and_is_owed_none() -> None:
     assert max(Counter(turns(scheduler, 30)).values()) <= 12
 
 
+def test_who_is_ending_has_turns_and_leaves_its_place_to_another() -> None:
+    scheduler: Scheduler[str] = Scheduler(max_active=1)
+    for row in "ab":
+        scheduler.add(row)
+    assert turns(scheduler, 3) == ["a"] * 3
+    scheduler.make_room("a")
+    scheduler.make_room("a")
+    assert Counter(turns(scheduler, 4)) == {"a": 2, "b": 2} and scheduler.running == 2
+    assert scheduler.remove("a")
+    assert turns(scheduler, 2) == ["b"] * 2
+    scheduler.make_room("b")
+    assert turns(scheduler, 1) == ["b"] and scheduler.remove("b") and scheduler.schedule() is None
+
+
 def test_company_is_who_fits_and_takes_turns() -> None:
     scheduler: Scheduler[str] = Scheduler(max_active=3)
     for row in ("a1", "b1", "a2", "a3"):
@@ -171,6 +185,11 @@ class Turns(RuleBasedStateMachine):
         assert self.scheduler.remove(row)
         if all(client != row[0] for client, _ in self.present):
             self.waited.pop(row[0], None)
+
+    @precondition(lambda self: self.present)
+    @rule(data=st.data())
+    def make_room(self, data: st.DataObject) -> None:
+        self.scheduler.make_room(data.draw(st.sampled_from(self.present)))
 
     @rule(client=st.sampled_from(CLIENTS))
     def pause(self, client: str) -> None:

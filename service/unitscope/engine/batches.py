@@ -9,6 +9,7 @@ large ones fill the processor alone.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, replace
@@ -31,14 +32,21 @@ _SMOOTHING = 0.1
 
 @dataclass(slots=True)
 class _Pace:
-    """Seconds that a row takes, smoothed; the first turn warms up and does not count."""
+    """Seconds that a row takes; the first turn warms up and does not count.
 
-    seconds: float = 0.0
+    Other work lengthens a turn now and then, many times if turns are short. So it is the shortest
+    of the trials at first, and none that follows counts for more than twice what was usual.
+    """
+
+    seconds: float = math.inf
     turns: int = 0
 
     def note(self, seconds: float) -> None:
-        if self.turns:
-            self.seconds += max(_SMOOTHING, 1 / self.turns) * (seconds - self.seconds)
+        if self.turns > TRIALS:
+            weight, counted = max(_SMOOTHING, 1 / self.turns), min(seconds, 2 * self.seconds)
+            self.seconds += weight * (counted - self.seconds)
+        elif self.turns:
+            self.seconds = min(self.seconds, seconds)
         self.turns += 1
 
 
@@ -92,7 +100,7 @@ class Batches:
     def row_seconds(self, spec: ProgramSpec) -> float:
         """How long a step takes when a request is alone; 0 where that is not known."""
         paces = self._paces.get(spec)
-        return paces[1].seconds if paces else 0.0
+        return paces[1].seconds if paces and paces[1].turns > 1 else 0.0
 
     def keep_only(self, models: Collection[str]) -> None:
         """Forget models whose SHA-256 is not among `models`; may be told from any thread."""

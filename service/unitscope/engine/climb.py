@@ -70,7 +70,7 @@ class Climb:
         ends = accumulate(stage.steps for stage in self._plan.stages)
         stages = zip(ends, self._plan.stages, strict=True)
         stage = next((s for end, s in stages if self.step < end), self._plan.stages[-1])
-        return replace(stage.spec, redirect=self.step < self._warm_until)
+        return replace(stage.spec, redirect=True) if self.step < self._warm_until else stage.spec
 
     @property
     def at(self) -> tuple[Program, Ascent]:

@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,7 +45,7 @@ class EngineSettings:
     """How much is taken on.
 
     `max_requests` are taken in by a server, `max_requests_per_client` of one client, whatever their
-    models. `max_active` of a client take turns in a process while its others wait.
+    models. `max_active` of a client climb in a process while its others wait.
     `program_memory_bytes`: what compiled programs may take together, those of running requests
     first; a request whose program would take more is refused, one whose program does not fit now
     waits, and a few that find room may pass it. `threads` 0 = all cores. `device`: where programs
@@ -250,8 +251,15 @@ class Engine:
             had, ends = self._climber.turn(jobs)
             with self._changed:
                 self._scheduler.charge(had, time.monotonic() - started)
+                self._make_room(had)
             for job, end in ends:
                 self._finish(job, end)
+
+    def _make_room(self, jobs: Sequence[Job]) -> None:
+        """Let others climb while pictures are measured: one by one they would not step together."""
+        for job in jobs:
+            if job in self._jobs and not job.is_climbing:
+                self._scheduler.make_room(job)
 
     def _finish(self, job: Job, end: End) -> None:
         if isinstance(end, Exception):

@@ -53,8 +53,12 @@ class _Share:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Client(_Peer, Generic[Row]):
+    """`active`: those of `ending` and the first of `entries`."""
+
     share: _Share = field(default_factory=_Share)
     entries: list[_Entry[Row]] = field(default_factory=list)
+    ending: list[_Entry[Row]] = field(default_factory=list)
+    active: list[_Entry[Row]] = field(default_factory=list)
     paused: bool = False
 
 
@@ -68,7 +72,8 @@ class Scheduler(Generic[Row]):
     """At most `max_active` requests of a client take turns; behind them, weight and arrival count.
 
     A request of a larger weight that comes later takes the place of a smaller one, which pauses.
-    The requests of a client that is paused have no turns until it is resumed.
+    Those that make room for others have turns besides. Who waits for a place is owed nothing, and
+    a client that is paused has no turns until it is resumed.
     """
 
     def __init__(self, *, max_active: int) -> None:
@@ -83,26 +88,36 @@ class Scheduler(Generic[Row]):
     @property
     def running(self) -> int:
         """Rows that take turns."""
-        return sum(len(self._active(client)) for client in self._clients.values())
+        return sum(len(client.active) for client in self._clients.values())
 
     def add(self, row: Row, *, client: str = "", weight: float = 1.0) -> None:
         """Let `row` take turns."""
         line = self._line(client)
-        if not line.entries:
+        if not line.active:
             line.virtual = max(line.virtual, self._share.start(self._present()))
-        begin = line.share.start(self._active(line))
-        entry = _Entry(virtual=begin, weight=weight, row=row, client=line)
+        entry = _Entry(virtual=0.0, weight=weight, row=row, client=line)
         self._entries[row] = entry
         line.entries.append(entry)
         line.entries.sort(key=lambda one: -one.weight)
+        self._settle(line)
 
     def remove(self, row: Row) -> bool:
         """Take `row` out wherever it is; False if it is not here."""
         entry = self._entries.pop(row, None)
         if entry is None:
             return False
-        entry.client.entries.remove(entry)
+        line = entry.client
+        (line.ending if entry in line.ending else line.entries).remove(entry)
+        self._settle(line)
         return True
+
+    def make_room(self, row: Row) -> None:
+        """Let another of its client take turns in place of `row`, which goes on: it is ending."""
+        entry = self._entries[row]
+        if entry not in entry.client.ending:
+            entry.client.entries.remove(entry)
+            entry.client.ending.append(entry)
+            self._settle(entry.client)
 
     def pause(self, client: str) -> None:
         """Give `client` no turns."""
@@ -119,14 +134,14 @@ class Scheduler(Generic[Row]):
         present = self._present()
         if not present:
             return None
-        return min(self._active(min(present, key=_virtual)), key=_virtual).row
+        return min(min(present, key=_virtual).active, key=_virtual).row
 
     def company(self, row: Row, count: int, fits: Callable[[Row], bool]) -> list[Row]:
         """At most `count` other rows that take turns and fit, those furthest behind first."""
         running = (
             entry.row
             for client in sorted(self._present(), key=_virtual)
-            for entry in sorted(self._active(client), key=_virtual)
+            for entry in sorted(client.active, key=_virtual)
         )
         return list(islice((other for other in running if other != row and fits(other)), count))
 
@@ -135,7 +150,7 @@ class Scheduler(Generic[Row]):
         each = cost / len(rows)
         for entry in (self._entries[row] for row in rows if row in self._entries):
             client = entry.client
-            client.share.pay(entry, each, self._active(client))
+            client.share.pay(entry, each, client.active)
             peers = {*self._present(), client}  # it may be paused meanwhile
             self._share.pay(client, each / entry.weight, peers)
 
@@ -149,17 +164,22 @@ class Scheduler(Generic[Row]):
 
     def _present(self) -> list[_Client[Row]]:
         """Clients that may have turns, and have something to do."""
-        return [line for line in self._clients.values() if line.entries and not line.paused]
+        return [line for line in self._clients.values() if line.active and not line.paused]
 
-    def _active(self, client: _Client[Row]) -> list[_Entry[Row]]:
-        return client.entries[: self._max_active]
+    def _settle(self, line: _Client[Row]) -> None:
+        """Say who takes turns, now that requests of `line` came or went: who waited is not owed."""
+        before = [entry for entry in line.active if entry.row in self._entries]
+        line.active = line.ending + line.entries[: self._max_active]
+        for entry in line.active:
+            if entry not in before:
+                entry.virtual = max(entry.virtual, line.share.start(before))
 
     def _forget_the_absent(self, now: float) -> None:
         """A client that comes back before its part is used up does not begin anew."""
         self._clients = {
             name: client
             for name, client in self._clients.items()
-            if client.entries or client.paused or client.virtual > now
+            if client.active or client.paused or client.virtual > now
         }
 
 
