@@ -100,15 +100,16 @@ def inverted_residual(seed: int = 0) -> onnx.ModelProto:
 
 
 def convnext(seed: int = 0) -> onnx.ModelProto:
-    """ConvNeXt: depthwise 7×7, LayerNorm over channels, GELU."""
-    net = Writer(seed)
-    x = net.conv("image", 3, 16, 4, stride=4)
+    """ConvNeXt: depthwise 7×7, LayerNorm over channels, GELU; one more norm behind the mean."""
+    net, width = Writer(seed), 48
+    x = net.conv("image", 3, width, 4, stride=4)
     for _ in range(3):
-        inner = net.node("Transpose", net.conv(x, 16, 16, 7, group=16), perm=[0, 2, 3, 1])
-        inner = net.linear(net.layer_norm(inner, 16), 16, 64)
-        inner = net.linear(net.gelu(inner), 64, 16)
+        inner = net.node("Transpose", net.conv(x, width, width, 7, group=width), perm=[0, 2, 3, 1])
+        inner = net.linear(net.layer_norm(inner, width), width, 4 * width)
+        inner = net.linear(net.gelu(inner), 4 * width, width)
         x = net.node("Add", x, net.node("Transpose", inner, perm=[0, 3, 1, 2]))
-    return net.classifier(x, 16)
+    mean = net.node("Flatten", net.node("GlobalAveragePool", x))
+    return net.finish(net.linear(net.layer_norm(mean, width), width, CLASSES))
 
 
 def vision_transformer(seed: int = 0) -> onnx.ModelProto:

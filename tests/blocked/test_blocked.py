@@ -116,6 +116,19 @@ def test_maxima_over_windows(
     assert "ScatterElements" not in operators(nodes)
 
 
+@pytest.mark.parametrize("axes", [[1], [1, 2], [1, 2, 3], [-3]])
+@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceSum"])
+def test_sums_over_the_first_axes_of_a_row(operator: str, axes: list[int], tmp_path: Path) -> None:
+    model = network(
+        helper.make_node(operator, ["stem", "axes"], ["reduced"]),
+        helper.make_node("Mul", ["stem", "reduced"], ["last"]),
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(axes), "axes"))
+    nodes, error = both(model, tmp_path)
+    assert error < 1e-5
+    assert (operator in operators(nodes)) == (operator == "ReduceSum" and len(axes) == 3)
+
+
 @pytest.mark.parametrize("pads", [0, 1])
 def test_maxima_of_relus_that_let_through_what_wakes_them(
     pads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

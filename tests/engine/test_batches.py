@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.networks import NETWORKS
 from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.batches import RETRIAL_TURNS, ROWS, TRIALS, WORTH_STEPS, Batches
 from unitscope.engine.engine import Engine
@@ -145,6 +146,12 @@ def test_rows_of_the_models_agree(name: str, repository: Repository) -> None:
     assert all(
         executor.rows_agree(alone, executor.compile(replace(spec, rows=rows))) for rows in ROWS
     )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_of_networks_agree(name: str, tmp_path: Path) -> None:
+    onnx.save(NETWORKS[name](0), tmp_path / f"{name}.onnx")
+    test_rows_of_the_models_agree(name, Repository(tmp_path))
 
 
 def test_a_program_whose_rows_depend_on_each_other_runs_one_by_one(tmp_path: Path) -> None:

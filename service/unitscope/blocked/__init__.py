@@ -5,7 +5,8 @@ a block of channels, and goes back to the plain one before every operator that i
 kernel for. On the way back from a layer to the picture many are such: steps of convolutions,
 maxima over windows, sums of two gradients. Here they follow: what sees one element at a time runs
 on blocked memory unchanged, the rest is said by operators that have a blocked kernel. Chains that
-see one row of a matrix at a time go through the cache in blocks of rows.
+see one row of a matrix at a time go through the cache in blocks of rows. Sums are said so that
+their order does not depend on how many rows the batch has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unitscope.blocked.elementwise import OPERATORS, elementwise, expand, split,
 from unitscope.blocked.gelu import gelu
 from unitscope.blocked.layout import NCHWC, Layout, attributes_of
 from unitscope.blocked.pooling import max_pool_gradient
+from unitscope.blocked.reduction import reduction
 from unitscope.blocked.rows import captured, some_rows_at_a_time
 
 __all__ = ["block_more"]
@@ -37,6 +39,7 @@ RULES: Mapping[str, Rule] = {
     "Expand": expand,
     "Gelu": gelu,
     "HardSigmoid": step,
+    **dict.fromkeys(("ReduceMean", "ReduceSum"), reduction),
     "Reshape": max_pool_gradient,
     "Split": split,
 }

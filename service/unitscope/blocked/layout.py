@@ -68,6 +68,10 @@ class Layout:
         """The shape of a tensor, None where it is not known."""
         return self._shapes.of(name)
 
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor is known to be of float32."""
+        return self._shapes.is_float(name)
+
     def producer(self, name: str) -> onnx.NodeProto | None:
         """The node that computes `name`."""
         return self._producers.get(name)

@@ -73,6 +73,11 @@ class Shapes:
         fixed = all(dim.HasField("dim_value") for dim in dims)
         return tuple(dim.dim_value for dim in dims) if fixed else None
 
+    def is_float(self, name: str) -> bool:
+        """Whether `name` is known to be of float32."""
+        found = self._types.get(name) if self.of(name) is not None else None
+        return found is not None and found.tensor_type.elem_type == TensorProto.FLOAT
+
     def _outputs_of(self, node: onnx.NodeProto) -> dict[str, TypeProto]:
         known = {x: self._types[x] for x in node.input if x}
         types = {name: kind for name, kind in known.items() if kind is not None}
