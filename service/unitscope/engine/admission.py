@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.batches import Batches
 from unitscope.engine.climber import Climber
 from unitscope.engine.job import Job
 from unitscope.engine.plan import Plan
-from unitscope.engine.request import Caller
+from unitscope.engine.request import PRIORITIES, Caller
 from unitscope.engine.scheduler import Scheduler
 from unitscope.errors import DeadlineExceeded, QueueFull
 
@@ -48,14 +50,49 @@ class Admission:
             raise QueueFull(own, self.seconds_until_room(), model=name)
 
     def check_time(self, plan: Plan, caller: Caller) -> None:
-        """Raises DeadlineExceeded for what would not be done in time even alone, with all steps."""
-        if plan.request.target is not None or plan.request.patience_steps is not None:
-            return
-        each = sum(stage.steps * self.batches.row_seconds(stage.spec) for stage in plan.stages)
-        needed, given = plan.request.attempts * each, caller.timeout_seconds
+        """Raises DeadlineExceeded for what would not be done in time, with all steps.
+
+        It would not be even if nobody else came, beside those who are here.
+        """
+        given = caller.timeout_seconds
         given = caller.useful_seconds if given is None else given
-        if given is not None and needed > given:
+        if given is None or _may_end_early(plan):
+            return
+        needed = max(_seconds(plan, self.batches.row_seconds), self._seconds_beside(plan, caller))
+        if needed > given:
             raise DeadlineExceeded(
-                f"{plan.accepted().steps} steps take about {needed:.1f} s, "
-                f"the caller waits {given:.1f} s"
+                f"{plan.accepted().steps} steps take about {needed:.1f} s beside "
+                f"{len(self.jobs)} other requests, the caller waits {given:.1f} s"
             )
+
+    def _seconds_beside(self, plan: Plan, caller: Caller) -> float:
+        """How long the others leave to it, if rows take the least time that they ever took.
+
+        Until it is done each of its client's requests has as much time as it has, or all that it
+        needs, and so each client, by their weights. Who may end early counts for nothing.
+        """
+        least, weight = self.batches.least_row_seconds, PRIORITIES[caller.priority]
+        alone = _seconds(plan, least)
+        own = alone
+        others, lightest = defaultdict[str, float](float), dict[str, float]()
+        for job in self.jobs:
+            client, of_job = job.caller.client, PRIORITIES[job.caller.priority]
+            left = 0.0 if _may_end_early(job.plan) else job.remaining * least(job.spec)
+            if client != caller.client:
+                others[client] += left
+                lightest[client] = min(of_job, lightest.get(client, of_job))
+            elif of_job >= weight:
+                own += min(left, alone)
+        return own + sum(
+            min(left, own * lightest[client] / weight) for client, left in others.items()
+        )
+
+
+def _may_end_early(plan: Plan) -> bool:
+    return plan.request.target is not None or plan.request.patience_steps is not None
+
+
+def _seconds(plan: Plan, each: Callable[[ProgramSpec], float]) -> float:
+    """All steps of all attempts; `each`: seconds of one."""
+    steps = sum(stage.steps * each(stage.spec) for stage in plan.stages)
+    return plan.request.attempts * steps

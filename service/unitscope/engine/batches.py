@@ -102,6 +102,11 @@ class Batches:
         paces = self._paces.get(spec)
         return paces[1].seconds if paces and paces[1].turns > 1 else 0.0
 
+    def least_row_seconds(self, spec: ProgramSpec) -> float:
+        """How long a row takes in the company that serves it best; 0 where that is not known."""
+        paces = [pace for pace in list(self._paces.get(spec, {}).values()) if pace.turns > 1]
+        return min((pace.seconds for pace in paces), default=0.0)
+
     def keep_only(self, models: Collection[str]) -> None:
         """Forget models whose SHA-256 is not among `models`; may be told from any thread."""
         for known in (self._paces, self._refused):
