@@ -47,7 +47,7 @@ bench: $(VENV)/.bench $(VENV)/.bench-training ## how long a step takes, ten mode
 	$(VENV)/bench/bin/python -m benchmarks.offline --all
 
 bench-online: $(VENV)/.runtime ## the service under load, beside the engine alone (takes minutes)
-	$(BIN)/python -m benchmarks.online --soak 10000
+	$(BIN)/python -m benchmarks.online --soak 10000 --sizes 96
 
 bench-gpu: ## gradients and steps on a graphics processor (downloads about 2 GB)
 	sh scripts/make_venv.sh $(VENV)/gpu

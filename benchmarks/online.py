@@ -13,6 +13,7 @@ A server is started and asked, and an engine in this process does the same work 
   and of the server, in turn; callers as before. Where the machine has other work, the seconds of
   the processor that each took say more.
 - *soak*: thousands of requests of few steps: does memory grow, does the last wait longer?
+- *sizes*: pictures of ever other sizes: does memory grow with the shapes that were seen?
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import random
 import re
 import statistics
 import time
@@ -53,6 +55,7 @@ LONE_CALLS = 20
 BUSY_SECONDS = 5
 ROUNDS = 5
 SOAK_WARM_UP = 500
+LARGE_PX = 256
 
 
 def main() -> None:
@@ -65,6 +68,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
+    parser.add_argument("--sizes", type=int, default=0, metavar="REQUESTS")
     options = parser.parse_args()
     *cores, last = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores or [last])  # before there are threads and servers that inherit it
@@ -83,6 +87,8 @@ def main() -> None:
         bench.say("saturation", bench.saturation(offline))
         if options.soak:
             bench.say("soak", bench.soak(options.soak))
+        if options.sizes:
+            bench.say("sizes", bench.sizes(options.sizes))
 
 
 def alive(engine: Engine, model: str, layer: str) -> Iterator[tuple[str, int]]:
@@ -210,6 +216,22 @@ class Bench:
             "growth": round(memory[-1] / warm - 1, 4),
             "latency_first_thousand_ms": _ms(statistics.median(first)),
             "latency_last_thousand_ms": _ms(statistics.median(last)),
+        }
+
+    def sizes(self, requests: int) -> Result:
+        """Resident memory over pictures of sizes drawn from LARGE_PX / 4 to 3 · LARGE_PX."""
+        (layer, unit), *_ = self._units
+        rng, memory = random.Random(0), []
+        for size in rng.sample(range(LARGE_PX // 4, LARGE_PX * 3), requests):
+            self._client.maximize(
+                unit, model=self._model, layer=layer, steps=2, seed=0, image_size_px=size
+            )
+            memory.append(_resident_bytes(self._addresses.pid) >> 20)
+        third = max(requests // 3, 1)
+        return {
+            "requests": requests,
+            "resident_mb_highest_of_first_third": max(memory[:third]),
+            "resident_mb_highest_of_last_third": max(memory[-third:]),
         }
 
     def _loads(self, rate: float, seconds: float) -> list[Load]:
