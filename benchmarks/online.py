@@ -7,13 +7,15 @@ A server is started and asked, and an engine in this process does the same work 
 - *lone*: one request at a time, here and there in turn: what the way through gRPC adds.
 - *crowd*: 32 callers of one layer at once, against one after another.
 - *load*: Poisson arrivals from several client processes, mixed layers and units, at stated parts
-  of what the engine does offline; the last is beyond what it can. They have the last core for
-  themselves, server and engine the others.
+  of what the engine does offline; the last is beyond what it can.
 - *saturation*: as many requests as keep everybody busy for a while, asked of the engine by itself
-  and of the server, in turn; callers as before. Where the machine has other work, the seconds of
+  and of the server, in turn. Where the machine has other work, the seconds of
   the processor that each took say more.
 - *soak*: thousands of requests of few steps: does memory grow, does the last wait longer?
 - *sizes*: pictures of ever other sizes: does memory grow with the shapes that were seen?
+
+Where there are many at once, callers have the last core for themselves, server and engine the
+others.
 """
 
 from __future__ import annotations
@@ -141,18 +143,18 @@ class Bench:
 
     def crowd(self) -> Result:
         """Seconds for CROWD requests of one layer: one after another, and all at once, in turn."""
-        self._all_at_once(self._there)
+        self._ask_for_all(self._there, at_once=CROWD)
         alone, together = [], []
         for _ in range(3):
-            alone.append(_seconds(lambda: [self._there(seed) for seed in range(CROWD)]))
-            together.append(_seconds(partial(self._all_at_once, self._there)))
+            alone.append(_seconds(partial(self._ask_for_all, self._there, at_once=1)))
+            together.append(_seconds(partial(self._ask_for_all, self._there, at_once=CROWD)))
         one, all_ = statistics.median(alone), statistics.median(together)
         return {"one_by_one_s": one, "at_once_s": all_, "times_faster": round(one / all_, 2)}
 
     def offline(self) -> float:
         """Requests a second that the engine does by itself, with as many callers as it likes."""
-        self._all_at_once(self._here)
-        return CROWD / _seconds(partial(self._all_at_once, self._here))
+        self._ask_for_all(self._here, at_once=CROWD)
+        return CROWD / _seconds(partial(self._ask_for_all, self._here, at_once=CROWD))
 
     def load(self, part: float, offline: float, seconds: float) -> Result:
         """Latency and throughput at `part` of the offline rate."""
@@ -276,8 +278,10 @@ class Bench:
             unit, model=self._model, layer=layer, steps=self._steps, seed=seed
         )
 
-    def _all_at_once(self, ask: Callable[[int], object]) -> None:
-        with ThreadPoolExecutor(CROWD) as pool:
+    def _ask_for_all(self, ask: Callable[[int], object], *, at_once: int) -> None:
+        """CROWD calls, by so many callers on their core."""
+        core = [self._callers_core]
+        with ThreadPoolExecutor(at_once, "caller", os.sched_setaffinity, (0, core)) as pool:
             list(pool.map(ask, range(CROWD)))
 
     def _fill(self) -> tuple[float, float]:

@@ -216,6 +216,16 @@ def test_turns_that_other_work_lengthened_do_not_mislead(repository: Repository)
         assert bench.run(9, times | {8: 50.0}) == bench.run(9, times) == 8
 
 
+def test_a_size_that_ran_for_long_is_tried_again_soon(repository: Repository) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        bench = Bench(repository, pool)
+        bench.run(9, {1: 1.0})
+        pool.submit(int).result()  # the one before it is done
+        for rounds, eights, chosen in ((16, 0.5, 8), (4, 2.0, 1), (4, 0.5, 8)):
+            rows = [bench.run(9, {1: 1.0, 8: eights}) for _ in range(rounds * RETRIAL_TURNS)]
+            assert rows[-RETRIAL_TURNS // 2 :].count(chosen) >= RETRIAL_TURNS // 2 - 1
+
+
 def test_what_found_no_room_is_asked_for_again_when_there_is_more(repository: Repository) -> None:
     with ThreadPoolExecutor(1) as pool:
         bench = Bench(repository, pool, memory_bytes=ROOM_FOR_ONE_AND_EIGHT_ROWS)

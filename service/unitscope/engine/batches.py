@@ -26,8 +26,10 @@ WORTH_STEPS = 256
 """Of those who would step together; fewer do not pay for building a larger program."""
 TRIALS = 3
 RETRIAL_TURNS = 64
-"""So often the size that was left is tried again: other work may have disturbed the trial."""
+"""So often a size that was left is tried again: other work may have disturbed its turns."""
 _SMOOTHING = 0.1
+_NEWS = 0.5
+"""What counts, instead, of a turn of a size that had been left: all that is known of it is old."""
 
 
 @dataclass(slots=True)
@@ -41,10 +43,9 @@ class _Pace:
     seconds: float = math.inf
     turns: int = 0
 
-    def note(self, seconds: float) -> None:
+    def note(self, seconds: float, weight: float) -> None:
         if self.turns > TRIALS:
-            weight, counted = max(_SMOOTHING, 1 / self.turns), min(seconds, 2 * self.seconds)
-            self.seconds += weight * (counted - self.seconds)
+            self.seconds += weight * (min(seconds, 2 * self.seconds) - self.seconds)
         elif self.turns:
             self.seconds = min(self.seconds, seconds)
         self.turns += 1
@@ -87,10 +88,11 @@ class Batches:
 
     def note(self, program: Program, seconds: float) -> None:
         """Say how long a step of all rows of `program` took."""
-        rows = program.spec.rows
-        pace = self._paces.get(replace(program.spec, rows=1), {}).get(rows)
-        if pace is not None:  # else its model was forgotten during the step
-            pace.note(seconds / rows)
+        rows, paces = program.spec.rows, self._paces.get(replace(program.spec, rows=1), {})
+        if rows in paces:  # else its model was forgotten during the step
+            went_on = rows == next(reversed(paces))
+            paces[rows] = paces.pop(rows)  # the one that ran last is last
+            paces[rows].note(seconds / rows, _SMOOTHING if went_on else _NEWS)
 
     def drop(self, program: Program) -> None:
         """A step of it failed, though its rows may do well alone: it is used no more."""
@@ -147,10 +149,13 @@ class Batches:
 
 
 def _best(paces: dict[int, _Pace]) -> int:
-    """The size that takes least time a row; those that have not been tried come first."""
+    """The size that takes least time a row; those that have not been tried come first.
+
+    Now and then the one that has not run for the longest time, the first of `paces`.
+    """
     untried = [rows for rows, pace in paces.items() if pace.turns <= TRIALS]
     if untried:
         return max(untried)
     if sum(pace.turns for pace in paces.values()) % RETRIAL_TURNS == 0:
-        return min(paces, key=lambda rows: paces[rows].turns)
+        return next(iter(paces))
     return min(paces, key=lambda rows: paces[rows].seconds)
