@@ -82,6 +82,8 @@ def first_feed(spec: ProgramSpec, seed: int = 0) -> dict[str, np.ndarray]:
     )
     if spec.selective:
         recipe = replace(recipe, selectivity=3.0)
+    if spec.features is not None:
+        recipe = replace(recipe, purity=0.8)
     target = 3.0 if spec.targeted else None
     weights = [weights_of(spec.terms[0])]
     prior = prior_of(spec.image.channels, colors=recipe.colors, spectrum=recipe.spectrum)
@@ -270,6 +272,37 @@ def test_the_step_makes_the_unit_stand_out_as_much_as_the_score_is_worth() -> No
     assert abs(rise - (above - below) / (2 * epsilon)) > 0.05 * rise
 
 
+def test_the_step_makes_features_fall_as_much_as_the_score_is_worth() -> None:
+    """Plain ascent along activation / normᵖ of the features, divided by the latter as it stands."""
+    features = spec_of("relu_out").terms[0].layer
+    spec = spec_of("logits", features=features, views=0, optimizer="plain_ascent")
+    feed = first_feed(spec, seed=1) | {"learning_rate": np.ones(1, np.float32)}
+    feed["parameters"] *= 20
+    step, render = session_of(build_step(spec)), session_of(build_render(spec))
+    graph, values = lowered(small_classifier(), shape=(1, 3, SIZE, SIZE))
+    outputs = [values["logits"], values["relu_out"]]
+    session = ort.InferenceSession(graph.to_model(outputs).SerializeToString())
+
+    def found(parameters: np.ndarray) -> tuple[float, float]:
+        """The activation and the norm."""
+        shown = {"parameters": parameters.astype(np.float32), "colors": feed["colors"]}
+        image = render.run([port("image")], {port(key): row for key, row in shown.items()})[0]
+        scores, units = session.run(None, {"image": image})
+        return float(scores[0, 1]), float(np.linalg.norm(units[0].mean((1, 2))))
+
+    moved, activation, _ = step.run(None, {port(key): row for key, row in feed.items()})
+    gradient = moved - feed["parameters"]
+    begun, norm = found(feed["parameters"])
+    assert begun == pytest.approx(float(activation[0]), rel=1e-4) and begun > 0
+    epsilon = 1e-2 * np.abs(feed["parameters"]).max() / np.abs(gradient).max()
+    (above, more), (below, less) = (
+        found(feed["parameters"] + sign * epsilon * gradient) for sign in (1, -1)
+    )
+    rise = (above * (more / norm) ** -0.8 - below * (less / norm) ** -0.8) / (2 * epsilon)
+    assert rise == pytest.approx(float((gradient**2).sum()), rel=0.02)
+    assert abs(rise - (above - below) / (2 * epsilon)) > 0.05 * rise
+
+
 def penalty(name: str, pixels: np.ndarray) -> float:
     op = Emitter(Graph(18))
     given = op.graph.add_input("pixels", np.float32, pixels.shape)
@@ -296,6 +329,7 @@ def test_a_normalised_step_has_a_root_mean_square_of_one() -> None:
         {"objective": "cosine"},
         {"unlike": spec_of().terms[0].layer, "views": 2},
         {"layer": "logits", "selective": True, "views": 2},
+        {"layer": "logits", "features": spec_of().terms[0].layer, "views": 2},
         {"parameterization": "pixel", "penalties": tuple(PENALTIES)},
         {"parameterization": "pixel", "constraints": tuple(CONSTRAINTS)},
         {"parameterization": "pyramid", "optimizer": "nadam"},

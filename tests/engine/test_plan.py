@@ -92,7 +92,7 @@ def test_requests_that_differ_in_graphs_do_not(
 
 
 @pytest.mark.parametrize(
-    ("options", "selective"),
+    ("options", "divided"),
     [
         ({}, True),
         ({"unit": None, "direction": (1.0, 0.0, -1.0, 0.0, 2.0)}, True),
@@ -104,10 +104,26 @@ def test_requests_that_differ_in_graphs_do_not(
     ],
     ids=str,
 )
-def test_a_single_class_has_to_stand_out(
-    repository: Repository, options: dict[str, Any], selective: bool
+def test_a_single_class_is_divided_by_its_features(
+    repository: Repository, options: dict[str, Any], divided: bool
 ) -> None:
-    assert spec_of(repository, **options).selective == selective
+    spec = spec_of(repository, **options)
+    assert (spec.features and spec.features.tensor) == ("flat" if divided else None)
+    assert not spec.selective
+
+
+def test_a_class_without_features_has_to_stand_out(tmp_path: Path) -> None:
+    weight = np.ones((3 * SIZE * SIZE, CLASSES), np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["pixels"]),
+        helper.make_node("MatMul", ["pixels", "weight"], ["one"]),
+        helper.make_node("Mul", ["one", "one"], ["other"]),
+        helper.make_node("Add", ["one", "other"], ["output"]),
+    ]
+    path = tmp_path / "forked.onnx"
+    onnx.save(model_of(nodes, {"weight": weight}, image=("N", 3, SIZE, SIZE)), path)
+    (stage,) = resolve(MaximizeRequest(unit=0), Repository(tmp_path).get("forked")).stages
+    assert stage.spec.selective and stage.spec.features is None
 
 
 def test_octaves_grow_and_share_the_steps(repository: Repository) -> None:

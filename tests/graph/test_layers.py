@@ -11,7 +11,7 @@ from tests.graph.test_lower import lowered
 from tests.models import SIZE, model_of, small_classifier
 from unitscope.autodiff.rules import RULES
 from unitscope.errors import NotFound
-from unitscope.graph.layers import Layer, catalogue, find_layer
+from unitscope.graph.layers import Layer, catalogue, features_of, find_layer
 from unitscope.graph.model import load
 
 
@@ -55,6 +55,17 @@ def test_layers_are_found_by_tensor_or_friendly_name() -> None:
     assert find_layer(layers, "relu_out") is find_layer(layers, "features.relu")
     with pytest.raises(NotFound, match=r"'features.rely'; did you mean: features.relu"):
         find_layer(layers, "features.rely")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "features"), [("output", "flat"), ("logits", "flat"), ("pooled", None)]
+)
+def test_features_are_what_the_last_weights_are_applied_to(
+    tensor: str, features: str | None
+) -> None:
+    model, layers = small_classifier(), layers_of_small()
+    found = features_of(load(model), layers, find_layer(layers, tensor))
+    assert (found and found.tensor) == features
 
 
 def test_tokens_count_units_on_their_last_axis() -> None:

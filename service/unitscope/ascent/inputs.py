@@ -29,6 +29,8 @@ def fixed_inputs(
     given = {"target": target, "unlike": unlike}
     if spec.selective:
         given["selectivity"] = recipe.selectivity
+    if spec.features is not None:
+        given["purity"] = recipe.purity
     return fixed | {name: _row(row) for name, row in given.items() if row is not None}
 
 

@@ -114,6 +114,12 @@ def log_correlation(op: Emitter, activation: Value, weights: Value, layer: Layer
     return op.Log(op.Max(op.Div(_covariance(op, scores, weights), root), _LEAST_COSINE))
 
 
+def log_response(op: Emitter, activation: Value, layer: Layer) -> Value:
+    """log ‖m‖ `[N]`, m the means of the layer's units: how strongly it responds to anything."""
+    found = means(op, activation, layer)
+    return op.Mul(op.Log(op.Max(dot(op, found, found), _SMALLEST_SQUARE)), 0.5)
+
+
 def _covariance(op: Emitter, left: Value, right: Value) -> Value:
     """Σ (left − its mean) · (right − its mean) over each row `[N]`; of dot products alone (`dot`
     says why).

@@ -57,11 +57,13 @@ class Recipe:
     `colors`: they are mixed from decorrelated ones, as they are in "imagenet" or in the request's
     "images", or from "none". `spectrum`: of maco, "natural" (1/f), "imagenet" (that of its images,
     steeper) or of the request's "images". `views`: random looks in every step; the gradient is
-    their mean. `selectivity`: how much it counts that a class stands out among all; its score is
-    climbed times this power of its correlation (see `objectives.log_correlation`). `octaves`: the
-    picture is climbed at so many sizes, the smallest first, each `octave_scale` times the one
-    before. `stretched`: the finished picture is shown with a standard deviation of 0.1 around
-    mid-grey.
+    their mean. `purity`: how much it counts that the picture has few features besides a class's
+    own; its score is divided by this power of the norm of the features that it is a linear map of
+    (see `objectives.log_response`). `selectivity`: how much it counts, where there are no such
+    features, that a class stands out among all; its score is climbed times this power of its
+    correlation (see `objectives.log_correlation`). `octaves`: the picture is climbed at so many
+    sizes, the smallest first, each `octave_scale` times the one before. `stretched`: the finished
+    picture is shown with a standard deviation of 0.1 around mid-grey.
     """
 
     steps: int
@@ -71,6 +73,7 @@ class Recipe:
     start: Start = Start(0.0, 0.01)
     transforms: tuple[Transform, ...] = ()
     views: int = 1
+    purity: float = 0.0
     selectivity: float = 0.0
     optimizer: str = "adam"
     learning_rate: float = 0.05
@@ -101,6 +104,7 @@ PRESETS.add(
             Transform("rotate"),
             Transform("flip"),
         ),
+        purity=0.9,
         selectivity=3.0,
         learning_rate=0.03,
     ),

@@ -18,7 +18,7 @@ from unitscope.ascent.forward import (
     tensor_of,
     weights_of,
 )
-from unitscope.ascent.objectives import dot, log_correlation, texture
+from unitscope.ascent.objectives import dot, log_correlation, log_response, texture
 from unitscope.ascent.optimizers import OPTIMIZERS
 from unitscope.ascent.regularizers import CONSTRAINTS, PENALTIES
 from unitscope.ascent.spec import ProgramSpec
@@ -41,11 +41,11 @@ def build_step(spec: ProgramSpec, target: Target = PROCESSOR) -> Parts:
     Every row has inputs of its own (see `port`), so that requests come and go between steps: the
     state, the prior (see `prior_shapes`), `weights_i` `[1, K]` of each term, `step` `[1]` from 1,
     `learning_rate` `[1]`; `target` `[1]` if targeted; `penalty_…` and `constraint_…` `[1]`, the
-    strengths of the regularizers; `selectivity` `[1]` if selective; `unlike` `[1, units²]` if
-    there is such a layer: the textures to keep away from, times the share of the activation they
-    cost. With V views: `matrices` `[V, 2, 3]`, and of the filters `blur` `[V, K]`, the kernels, and
-    `noise` `[V, C, H, W]`, to be added. In half precision `scale` `[1]`: so much larger is the
-    gradient on its way back.
+    strengths of the regularizers; `selectivity` `[1]` if selective; `purity` `[1]` if there are
+    features; `unlike` `[1, units²]` if there is such a layer: the textures to keep away from, times
+    the share of the activation they cost. With V views: `matrices` `[V, 2, 3]`, and of the filters
+    `blur` `[V, K]`, the kernels, and `noise` `[V, C, H, W]`, to be added. In half precision `scale`
+    `[1]`: so much larger is the gradient on its way back.
     Outputs: the next state of every row, `activation` `[N]` before the step and `gradient_norm`
     `[N]`.
     """
@@ -133,6 +133,9 @@ def _besides(
     if spec.selective:
         more = rows_of(op, spec, "selectivity", (1,))
         besides.append((_distinction(op, spec, tensors, weights), more))
+    if spec.features is not None:
+        less = op.Neg(rows_of(op, spec, "purity", (1,)))
+        besides.append((_response(op, spec, spec.features, tensors), less))
     return besides
 
 
@@ -152,6 +155,16 @@ def _distinction(op: Emitter, spec: ProgramSpec, tensors: Tensors, weights: Valu
     views, layer = max(spec.views, 1), spec.terms[0].layer
     found = tensor_of(op, tensors, layer.tensor, spec.rows * views)
     return over_views(op, log_correlation(op, found, per_view(op, weights, views), layer), views)
+
+
+def _response(op: Emitter, spec: ProgramSpec, layer: Layer, tensors: Tensors) -> Value:
+    """How strongly the features respond, whatever they say `[N]`: the log of their norm.
+
+    With a purity of p the gradient has the direction of that of activation / normᵖ.
+    """
+    views = max(spec.views, 1)
+    found = tensor_of(op, tensors, layer.tensor, spec.rows * views)
+    return over_views(op, log_response(op, found, layer), views)
 
 
 def _per_row(op: Emitter, spec: ProgramSpec, name: str) -> Value:

@@ -32,10 +32,11 @@ class ProgramSpec:
     whose units are ranked. `views`: so many random looks at the image in every step; 0: the model
     sees the image itself, which then has its size. `turned`: a view need not be upright. `filters`:
     "blur" and "noise" of a view. `selective`: that the first term's unit stands out in its layer
-    counts, too. `targeted`: the activation is brought to a number, not to the highest. `unlike`:
-    the layer in which the picture keeps away from the texture of others. `transparent`: it is added
-    up how much each pixel mattered. `stretched`: pictures are shown with a standard deviation of
-    0.1 around mid-grey. `redirect`: dead ReLUs let through what wakes them.
+    counts, too. `features`: the layer that the first term's is a linear map of, if it counts how
+    little that responds to anything else. `targeted`: the activation is brought to a number, not to
+    the highest. `unlike`: the layer in which the picture keeps away from the texture of others.
+    `transparent`: it is added up how much each pixel mattered. `stretched`: pictures are shown with
+    a standard deviation of 0.1 around mid-grey. `redirect`: dead ReLUs let through what wakes them.
     """
 
     subject: Subject
@@ -50,6 +51,7 @@ class ProgramSpec:
     penalties: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     selective: bool = False
+    features: Layer | None = None
     targeted: bool = False
     unlike: Layer | None = None
     transparent: bool = False

@@ -8,7 +8,7 @@ from typing import Literal
 from unitscope.ascent.subject import Subject
 from unitscope.engine.request import Preprocessing
 from unitscope.errors import InvalidRequest, ModelRejected, NotFound
-from unitscope.graph.layers import Layer, find_layer
+from unitscope.graph.layers import Layer, features_of, find_layer
 
 MAX_TEXTURE_UNITS = 768
 """Of the layer in which pictures are told apart: a texture has the square of it."""
@@ -98,6 +98,10 @@ class LoadedModel:
                 return layer
         expected = f"none: the model has no map of at most {MAX_TEXTURE_UNITS} units"
         raise InvalidRequest("unlike", "images", expected)
+
+    def features_of(self, layer: Layer) -> Layer | None:
+        """The layer that `layer` is a linear map of, None where there is no single one."""
+        return features_of(self.subject.model, self.layers, layer)
 
     def find_unit(self, layer: Layer, unit: int | str) -> int:
         """The index of `unit`, given by index or, in the logits, by label; raises NotFound."""

@@ -138,6 +138,7 @@ def _stages(
     each = recipe.steps // recipe.octaves
     counts = [each] * (len(sizes) - 1) + [recipe.steps - each * (len(sizes) - 1)]
     card = model.subject.card
+    features = _features(request, recipe, model, terms)
     filters = sorted({named.name for named in recipe.transforms if not is_affine(named)})
     return tuple(
         Stage(
@@ -155,7 +156,8 @@ def _stages(
                 filters=tuple(filters),
                 penalties=tuple(used.name for used in recipe.penalties),
                 constraints=tuple(used.name for used in recipe.constraints),
-                selective=_is_selective(request, recipe, model, terms),
+                selective=features is None and _is_selective(request, recipe, model, terms),
+                features=features,
                 targeted=request.target is not None,
                 unlike=model.texture_layer(terms[0].spec.layer) if request.unlike else None,
                 transparent=request.transparent,
@@ -168,14 +170,28 @@ def _stages(
     )
 
 
+def _features(
+    request: MaximizeRequest, recipe: Recipe, model: LoadedModel, terms: tuple[PlannedTerm, ...]
+) -> Layer | None:
+    """What a class's score is divided by the norm of, if it is and there is one."""
+    if recipe.purity > 0 and _is_of_class(request, model, terms):
+        return model.features_of(terms[0].spec.layer)
+    return None
+
+
 def _is_selective(
     request: MaximizeRequest, recipe: Recipe, model: LoadedModel, terms: tuple[PlannedTerm, ...]
+) -> bool:
+    return recipe.selectivity > 0 and _is_of_class(request, model, terms)
+
+
+def _is_of_class(
+    request: MaximizeRequest, model: LoadedModel, terms: tuple[PlannedTerm, ...]
 ) -> bool:
     """Classes exclude one another; units of other layers, and classes that are added, do not."""
     of_class = TermSpec(terms[0].spec.layer, "channel")
     return (
-        recipe.selectivity > 0
-        and request.target is None
+        request.target is None
         and tuple(term.spec for term in terms) == (of_class,)
         and of_class.layer.tensor == model.info.logits_tensor
     )

@@ -130,6 +130,24 @@ def find_layer(layers: Sequence[Layer], name: str) -> Layer:
     raise NotFound("layer", name, [layer.name for layer in layers])
 
 
+def features_of(model: Model, layers: Sequence[Layer], layer: Layer) -> Layer | None:
+    """What the last weights on the way to `layer` are applied to, None where its gradient is
+    refused or the way forks: of logits, the features that they are a linear map of.
+    """
+    known = {found.tensor: found for found in layers}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    tensor = layer.tensor
+    while tensor in producers:
+        node = producers[tensor]
+        before = {name for name in node.input if name in known}
+        if len(before) != 1:
+            return None
+        (tensor,) = before
+        if _KIND_OF.get(node.op_type) in ("convolution", "linear"):
+            return None if known[tensor].refusal else known[tensor]
+    return None
+
+
 def has_units(value: Value) -> bool:
     """True for a float tensor with an axis besides the batch."""
     return value.is_float and value.shape is not None and len(value.shape) >= 2
