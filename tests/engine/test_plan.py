@@ -101,6 +101,7 @@ def test_requests_that_differ_in_graphs_do_not(
         ({"terms": (Term(unit=1),)}, False),
         ({"target": 1.0}, False),
         ({"preset": "lucid"}, False),
+        ({"unlike": (encoded(random_pixels()),), "diversity": 0.0}, True),
     ],
     ids=str,
 )
@@ -110,6 +111,11 @@ def test_a_single_class_is_divided_by_its_features(
     spec = spec_of(repository, **options)
     assert (spec.features and spec.features.tensor) == ("flat" if divided else None)
     assert not spec.selective
+
+
+def test_a_class_that_keeps_away_from_others_has_to_stand_out(repository: Repository) -> None:
+    spec = spec_of(repository, unlike=(encoded(random_pixels()),))
+    assert spec.selective and spec.features is None
 
 
 def test_a_class_without_features_has_to_stand_out(tmp_path: Path) -> None:

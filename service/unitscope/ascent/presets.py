@@ -59,11 +59,11 @@ class Recipe:
     steeper) or of the request's "images". `views`: random looks in every step; the gradient is
     their mean. `purity`: how much it counts that the picture has few features besides a class's
     own; its score is divided by this power of the norm of the features that it is a linear map of
-    (see `objectives.log_response`). `selectivity`: how much it counts, where there are no such
-    features, that a class stands out among all; its score is climbed times this power of its
-    correlation (see `objectives.log_correlation`). `octaves`: the picture is climbed at so many
-    sizes, the smallest first, each `octave_scale` times the one before. `stretched`: the finished
-    picture is shown with a standard deviation of 0.1 around mid-grey.
+    (see `objectives.log_response`). `selectivity`: how much it counts, where that is not done, that
+    a class stands out among all; its score is climbed times this power of its correlation (see
+    `objectives.log_correlation`). `octaves`: the picture is climbed at so many sizes, the smallest
+    first, each `octave_scale` times the one before. `stretched`: the finished picture is shown with
+    a standard deviation of 0.1 around mid-grey.
     """
 
     steps: int

@@ -173,8 +173,13 @@ def _stages(
 def _features(
     request: MaximizeRequest, recipe: Recipe, model: LoadedModel, terms: tuple[PlannedTerm, ...]
 ) -> Layer | None:
-    """What a class's score is divided by the norm of, if it is and there is one."""
-    if recipe.purity > 0 and _is_of_class(request, model, terms):
+    """What a class's score is divided by the norm of, if it is and there is one.
+
+    Keeping away from other pictures costs activation, too; both would leave small models less
+    than they begin with.
+    """
+    keeps_away = bool(request.unlike) and request.diversity > 0
+    if recipe.purity > 0 and not keeps_away and _is_of_class(request, model, terms):
         return model.features_of(terms[0].spec.layer)
     return None
 
