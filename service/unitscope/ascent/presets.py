@@ -175,8 +175,7 @@ PRESETS.add(  # Olah, Mordvintsev and Schubert 2017
     "lucid",
     Recipe(
         steps=512,
-        transforms=(
-            _still("pad", 12 / _SIDE_PX),
+        transforms=(  # theirs begin with a margin of 12 px, and the network sees a larger picture
             _still("jitter", 8 / _SIDE_PX),
             Transform("scale", 0.9, 1.1),
             _still("rotate", 10),
