@@ -40,8 +40,8 @@ from unitscope.errors import NotFound, OutOfMemory, UnitscopeError
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO = "500"
-_PASS_ON_SECONDS = 0.1
 """Of 1000: where memory runs out, the kernel ends a worker and not the server."""
+_PASS_ON_SECONDS = 0.1
 
 
 class _Models(Repository):
