@@ -12,7 +12,8 @@ A server is started and asked, and an engine in this process does the same work 
   and of the server, in turn. Where the machine has other work, the seconds of
   the processor that each took say more.
 - *soak*: thousands of requests of few steps: does memory grow, does the last wait longer?
-- *sizes*: pictures of ever other sizes: does memory grow with the shapes that were seen?
+- *sizes*: pictures of other sizes, with little room for programs: does memory grow with the
+  shapes that were seen?
 
 Where there are many at once, callers have the last core for themselves, server and engine the
 others.
@@ -57,7 +58,9 @@ LONE_CALLS = 20
 BUSY_SECONDS = 5
 ROUNDS = 5
 SOAK_WARM_UP = 500
-LARGE_PX = 256
+SIZES_PX = range(64, 768)
+LITTLE_ROOM_BYTES = 1 << 28
+"""For compiled programs: they leave one another no room soon, and memory should not grow further."""
 
 
 def main() -> None:
@@ -89,8 +92,10 @@ def main() -> None:
         bench.say("saturation", bench.saturation(offline))
         if options.soak:
             bench.say("soak", bench.soak(options.soak))
-        if options.sizes:
-            bench.say("sizes", bench.sizes(options.sizes))
+    if options.sizes:
+        os.environ["UNITSCOPE_PROGRAM_MEMORY_BYTES"] = str(LITTLE_ROOM_BYTES)
+        with running_server(*words) as addresses:
+            say("sizes", sizes(addresses, units[0], name, options.sizes), name)
 
 
 def alive(engine: Engine, model: str, layer: str) -> Iterator[tuple[str, int]]:
@@ -100,6 +105,31 @@ def alive(engine: Engine, model: str, layer: str) -> Iterator[tuple[str, int]]:
         with contextlib.suppress(DeadGradient):
             engine.submit(request).result()
             yield layer, unit
+
+
+def say(experiment: str, result: Result, model: str) -> None:
+    """Print a line of JSON."""
+    about = {"experiment": experiment, "model": model}
+    print(json.dumps(about | result | environment()), flush=True)
+
+
+def sizes(
+    addresses: Addresses, unit_of_layer: tuple[str, int], model: str, requests: int
+) -> Result:
+    """Resident memory over pictures of so many sizes."""
+    layer, unit = unit_of_layer
+    memory = []
+    with Client(addresses.grpc) as client:
+        for size in random.Random(0).sample(SIZES_PX, requests):
+            client.maximize(unit, model=model, layer=layer, steps=2, seed=0, image_size_px=size)
+            memory.append(_resident_bytes(addresses.pid) >> 20)
+    third = max(requests // 3, 1)
+    return {
+        "requests": requests,
+        "resident_mb_highest_of_thirds": [
+            max(memory[begin : begin + third]) for begin in range(0, 3 * third, third)
+        ],
+    }
 
 
 class Bench:
@@ -124,8 +154,7 @@ class Bench:
 
     def say(self, experiment: str, result: Result) -> None:
         """Print a line of JSON."""
-        about = {"experiment": experiment, "model": self._model, "steps": self._steps}
-        print(json.dumps(about | result | environment()), flush=True)
+        say(experiment, {"steps": self._steps} | result, self._model)
 
     def lone(self) -> Result:
         """Median seconds of a call here and there, taking turns."""
@@ -218,22 +247,6 @@ class Bench:
             "growth": round(memory[-1] / warm - 1, 4),
             "latency_first_thousand_ms": _ms(statistics.median(first)),
             "latency_last_thousand_ms": _ms(statistics.median(last)),
-        }
-
-    def sizes(self, requests: int) -> Result:
-        """Resident memory over pictures of sizes drawn from LARGE_PX / 4 to 3 · LARGE_PX."""
-        (layer, unit), *_ = self._units
-        rng, memory = random.Random(0), []
-        for size in rng.sample(range(LARGE_PX // 4, LARGE_PX * 3), requests):
-            self._client.maximize(
-                unit, model=self._model, layer=layer, steps=2, seed=0, image_size_px=size
-            )
-            memory.append(_resident_bytes(self._addresses.pid) >> 20)
-        third = max(requests // 3, 1)
-        return {
-            "requests": requests,
-            "resident_mb_highest_of_first_third": max(memory[:third]),
-            "resident_mb_highest_of_last_third": max(memory[-third:]),
         }
 
     def _loads(self, rate: float, seconds: float) -> list[Load]:
