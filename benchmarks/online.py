@@ -60,7 +60,7 @@ ROUNDS = 5
 SOAK_WARM_UP = 500
 SIZES_PX = range(64, 768)
 LITTLE_ROOM_BYTES = 1 << 28
-"""For compiled programs: they leave one another no room soon, and memory should not grow further."""
+"""For compiled programs: they leave one another no room soon, and memory grows no further."""
 
 
 def main() -> None:
