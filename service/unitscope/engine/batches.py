@@ -101,8 +101,8 @@ class Batches:
 
     def row_seconds(self, spec: ProgramSpec) -> float:
         """How long a step takes when a request is alone; 0 where that is not known."""
-        paces = self._paces.get(spec)
-        return paces[1].seconds if paces and paces[1].turns > 1 else 0.0
+        pace = self._paces.get(spec, {}).get(1)  # another thread may be moving it to the end
+        return pace.seconds if pace is not None and pace.turns > 1 else 0.0
 
     def least_row_seconds(self, spec: ProgramSpec) -> float:
         """How long a row takes in the company that serves it best; 0 where that is not known."""
