@@ -43,7 +43,7 @@ setup: $(VENV)/.dev $(VENV)/.generate ## install everything
 generate: $(VENV)/.generate ## write the stubs anew from proto/
 	$(BIN)/python scripts/generate.py
 
-bench: $(VENV)/.bench $(VENV)/.bench-training ## how long a step takes, ten models, beside others (about 35 minutes)
+bench: $(VENV)/.bench $(VENV)/.bench-training ## how long a step takes, ten models, beside others (40 to 60 minutes)
 	$(VENV)/bench/bin/python -m benchmarks.offline --all
 
 bench-online: $(VENV)/.runtime ## the service under load, beside the engine alone (takes minutes)

@@ -141,7 +141,9 @@ def drawing(path: Path) -> Iterator[Engine]:
 def judged(
     engine: Engine, judges: dict[str, Judge], unit: int, options: dict[str, Any], out: Path | None
 ) -> dict[str, Any]:
-    """One picture: the time it took, its clean activation, and what each judge sees."""
+    """One picture: the time it took, its clean activation at the end, the highest on the way and
+    after how many steps that was, and what each judge sees.
+    """
     begun = time.perf_counter()
     *_, result = engine.submit(MaximizeRequest(unit=unit, **options)).events()
     seconds = time.perf_counter() - begun
@@ -149,18 +151,24 @@ def judged(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         result.save(out / f"{unit}.png")
+    highest = max(result.metrics.trajectory, key=lambda point: point.activation)
     return {
         "unit": unit,
         "label": result.metrics.label,
         "seconds": round(seconds, 2),
         "activation": round(result.metrics.activation_end, 1),
+        "highest_activation": round(highest.activation, 1),
+        "highest_at_step": highest.step,
         **{name: judge.judge(result.image, unit) for name, judge in judges.items()},
     }
 
 
 def counts(rows: list[dict[str, Any]], judges: dict[str, Judge]) -> dict[str, Any]:
-    """How many of the classes each judge has first, and among its first five."""
-    found: dict[str, Any] = {"seconds": round(float(np.mean([row["seconds"] for row in rows])), 2)}
+    """Means, and how many of the classes each judge has first, and among its first five."""
+    means = ("seconds", "activation", "highest_activation", "highest_at_step")
+    found: dict[str, Any] = {
+        name: round(float(np.mean([row[name] for row in rows])), 2) for name in means
+    }
     for name in judges:
         ranks = np.array([row[name]["rank"] for row in rows])
         found[name] = {

@@ -46,6 +46,11 @@ def test_a_plateau_on_the_way_to_a_target_is_one_where_it_comes_no_nearer(engine
     assert (far.ending, far.steps) == ("plateau", 16)
 
 
+def test_the_peak_of_an_opening_is_no_plateau() -> None:
+    assert MaximizeRequest(unit=1).recipe().opening is not None
+    assert MaximizeRequest(unit=1, patience_steps=8).recipe().opening is None
+
+
 def test_octaves_end_at_the_last_size_only(engine: Engine) -> None:
     options: dict[str, Any] = {"octaves": 2, "image_size_px": 40, "patience_steps": 8}
     result = climbed(engine, **options, **STILL)

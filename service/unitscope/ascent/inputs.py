@@ -11,7 +11,7 @@ from unitscope.ascent.parameterizations import Array
 from unitscope.ascent.presets import Recipe, Regularizer
 from unitscope.ascent.prior import Prior
 from unitscope.ascent.spec import ProgramSpec
-from unitscope.ascent.transforms import blur_kernel, draw
+from unitscope.ascent.transforms import Transform, blur_kernel, draw
 
 
 def fixed_inputs(
@@ -27,10 +27,6 @@ def fixed_inputs(
     fixed |= {f"weights_{index}": _row(row) for index, row in enumerate(weights)}
     fixed |= {f"penalty_{used.name}": _row(used.strength) for used in recipe.penalties}
     given = {"target": target, "unlike": unlike}
-    if spec.selective:
-        given["selectivity"] = recipe.selectivity
-    if spec.features is not None:
-        given["purity"] = recipe.purity
     return fixed | {name: _row(row) for name, row in given.items() if row is not None}
 
 
@@ -41,17 +37,36 @@ def step_inputs(
 
     `before`: the steps done when the optimizer's state was new.
     """
-    factor = SCHEDULES[recipe.schedule]((step - 1) / recipe.steps)
-    given = {"step": _row(step - before), "learning_rate": _row(recipe.learning_rate * factor)}
+    rate = recipe.learning_rate * SCHEDULES[recipe.schedule]((step - 1) / recipe.steps)
+    transforms, besides = recipe.transforms, _besides(spec, recipe)
+    if recipe.opening is not None and step <= opening_steps(spec, recipe):
+        rate, transforms, besides = recipe.opening.rate * rate, (), dict.fromkeys(besides, 0.0)
+    given = {"step": _row(step - before), "learning_rate": _row(rate)}
+    given |= {name: _row(strength) for name, strength in besides.items()}
     given |= {f"constraint_{used.name}": _row(_due(used, step)) for used in recipe.constraints}
-    return given | _views(spec, recipe, np.random.default_rng((seed, step)))
+    return given | _views(spec, transforms, np.random.default_rng((seed, step)))
 
 
-def _views(spec: ProgramSpec, recipe: Recipe, rng: np.random.Generator) -> dict[str, Array]:
+def opening_steps(spec: ProgramSpec, recipe: Recipe) -> int:
+    """How many steps the opening takes; 0 where there is none."""
+    if recipe.opening is None or not _besides(spec, recipe):
+        return 0
+    return int(recipe.opening.share * recipe.steps)
+
+
+def _besides(spec: ProgramSpec, recipe: Recipe) -> dict[str, float]:
+    """What counts besides the score, and how much."""
+    besides = {"selectivity": recipe.selectivity} if spec.selective else {}
+    return besides | ({} if spec.features is None else {"purity": recipe.purity})
+
+
+def _views(
+    spec: ProgramSpec, transforms: Sequence[Transform], rng: np.random.Generator
+) -> dict[str, Array]:
     if not spec.views:
         return {}
     height, width = spec.image.height_px, spec.image.width_px
-    views = [draw(recipe.transforms, rng, height, width) for _ in range(spec.views)]
+    views = [draw(transforms, rng, height, width) for _ in range(spec.views)]
     given = {"matrices": np.stack([view.matrix for view in views])}
     if "blur" in spec.filters:
         shorter = min(spec.seen_px)

@@ -50,6 +50,17 @@ class Regularizer:
     every_steps: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first steps, a `share` of them: for the score alone, on the whole picture as it is, at
+    `rate` times the learning rate. Then a share `contrast` of the picture's contrast is kept.
+    """
+
+    share: float
+    rate: float
+    contrast: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How to climb.
@@ -61,9 +72,11 @@ class Recipe:
     own; its score is divided by this power of the norm of the features that it is a linear map of
     (see `objectives.log_response`). `selectivity`: how much it counts, where that is not done, that
     a class stands out among all; its score is climbed times this power of its correlation (see
-    `objectives.log_correlation`). `octaves`: the picture is climbed at so many sizes, the smallest
-    first, each `octave_scale` times the one before. `stretched`: the finished picture is shown with
-    a standard deviation of 0.1 around mid-grey.
+    `objectives.log_correlation`). `opening`: where one of these counts, it does so after
+    that: what the unit prefers is there early, and is drawn anew on its faint traces. `octaves`:
+    the picture is climbed at so many sizes, the smallest first, each `octave_scale` times the one
+    before. `stretched`: the finished picture is shown with a standard deviation of 0.1 around
+    mid-grey.
     """
 
     steps: int
@@ -75,6 +88,7 @@ class Recipe:
     views: int = 1
     purity: float = 0.0
     selectivity: float = 0.0
+    opening: Opening | None = None
     optimizer: str = "adam"
     learning_rate: float = 0.05
     schedule: str = "constant"
@@ -96,7 +110,7 @@ def _still(name: str, value: float) -> Transform:
 PRESETS.add(
     "unitscope",
     Recipe(
-        steps=256,
+        steps=224,
         transforms=(
             Transform("crop", 0.4, 1.1),
             Transform("jitter", 0.025, 0.025),
@@ -106,6 +120,7 @@ PRESETS.add(
         ),
         purity=0.9,
         selectivity=3.0,
+        opening=Opening(share=0.1875, rate=3.75, contrast=0.1),
         learning_rate=0.03,
     ),
 )

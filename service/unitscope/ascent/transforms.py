@@ -66,8 +66,8 @@ def _pad(rng: np.random.Generator, margin: float) -> Affine:
 
 def _jitter(rng: np.random.Generator, reach: float) -> Affine:
     """Shift each way, by at most a share of the image."""
-    x, y = rng.uniform(-2 * reach, 2 * reach, 2)
-    return 1.0, 0.0, float(x), 0.0, 1.0, float(y)
+    x, y = (_between(rng, -2 * reach, 2 * reach) for _ in range(2))
+    return 1.0, 0.0, x, 0.0, 1.0, y
 
 
 def _scale(rng: np.random.Generator, zoom: float) -> Affine:
@@ -77,7 +77,7 @@ def _scale(rng: np.random.Generator, zoom: float) -> Affine:
 
 def _rotate(rng: np.random.Generator, degrees: float) -> Affine:
     """Turn by at most so many degrees, each way."""
-    angle = math.radians(rng.uniform(-degrees, degrees))
+    angle = math.radians(_between(rng, -degrees, degrees))
     cos, sin = math.cos(angle), math.sin(angle)
     return cos, -sin, 0.0, sin, cos, 0.0
 
@@ -87,8 +87,8 @@ def _crop(rng: np.random.Generator, side: float) -> Affine:
 
     Beyond 1 it is the image that lies, with a margin, anywhere in the view.
     """
-    x, y = rng.uniform(-abs(1 - side), abs(1 - side), 2)
-    return side, 0.0, float(x), 0.0, side, float(y)
+    x, y = (_between(rng, -abs(1 - side), abs(1 - side)) for _ in range(2))
+    return side, 0.0, x, 0.0, side, y
 
 
 def _stretch(rng: np.random.Generator, ratio: float) -> Affine:
@@ -151,7 +151,7 @@ def draw(
     seen = _diagonal(1.0, 1.0)
     variances = {"blur": 0.0, "noise": 0.0}
     for transform in transforms:
-        value = rng.uniform(*range_of(transform))
+        value = _between(rng, *range_of(transform))
         kind = TRANSFORMS[transform.name]
         if kind.matrix is None:
             variances[transform.name] += value**2
@@ -162,6 +162,11 @@ def draw(
     shift_x, shift_y = x * min(aspect, 1.0), y * min(1 / aspect, 1.0)
     matrix = np.array([[xx, xy * aspect, shift_x], [yx / aspect, yy, shift_y]], np.float32)
     return View(matrix, variances["blur"] ** 0.5, variances["noise"] ** 0.5)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """What `rng.uniform` gives, in a quarter of the time."""
+    return low + (high - low) * rng.random()
 
 
 def _after(outer: Affine, inner: Affine) -> Affine:

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from unitscope.ascent.inputs import fixed_inputs, step_inputs
+from unitscope.ascent.inputs import fixed_inputs, opening_steps, step_inputs
 from unitscope.ascent.parameterizations import PARAMETERIZATIONS, Array
 from unitscope.ascent.spec import ProgramSpec
 from unitscope.engine.executor import Ascent, Executor, Outcome, Program
@@ -126,7 +126,7 @@ class Climb:
             raise self._dead()
 
     def _enter(self, executor: Executor, program: Program, goal: Goal) -> Ascent:
-        """The ascent at the size of `program`, begun or grown from the size before.
+        """The ascent at the size of `program`, begun, grown from the size before or faded.
 
         The optimizer begins anew: what it knows is about other parameters.
         """
@@ -135,11 +135,13 @@ class Climb:
             parameters = self._first_parameters(spec)
         else:
             entered, ascent = self._at
-            if entered.spec.image == spec.image:
+            fades = self._before < self.step == opening_steps(spec, plan.recipe)
+            if entered.spec.image == spec.image and not fades:
                 self._at = program, ascent
                 return ascent
+            parameters = self._faded(executor) if fades else ascent.parameters()
             resize = PARAMETERIZATIONS[spec.parameterization].resize
-            parameters = resize(ascent.parameters(), entered.spec.image, spec.image)
+            parameters = resize(parameters, entered.spec.image, spec.image)
         fixed = fixed_inputs(
             spec, plan.recipe, plan.prior, goal.weights, plan.request.target, goal.unlike
         )
@@ -148,6 +150,14 @@ class Climb:
         if not self.trajectory:
             self._measure(executor, goal)
         return ascent
+
+    def _faded(self, executor: Executor) -> Array:
+        """Parameters of the picture as it stands with the contrast that the opening leaves it."""
+        opening, (program, ascent) = self._plan.recipe.opening, self.at
+        assert opening is not None
+        image = executor.render(program, ascent, exact=True)
+        faint = np.asarray(0.5 + opening.contrast * (image - 0.5), np.float32)
+        return PARAMETERIZATIONS[program.spec.parameterization].fit(faint, self._plan.prior.colors)
 
     def _first_parameters(self, spec: ProgramSpec) -> Array:
         plan = self._plan
