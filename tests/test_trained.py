@@ -24,7 +24,7 @@ pytestmark = needs_trained_models
 
 def run_maximize(out: Path, *words: str) -> dict[str, Any]:
     """What ``unitscope maximize --json`` prints."""
-    command = [sys.executable, "-m", "unitscope", "maximize", "--unit", "zebra", "--steps", "256"]
+    command = [sys.executable, "-m", "unitscope", "maximize", "--unit", "zebra", "--steps", "224"]
     command += ["--seed", "0", "--out", str(out), "--json", *words]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     answer: dict[str, Any] = json.loads(run.stdout)

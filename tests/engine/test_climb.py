@@ -46,9 +46,19 @@ def test_a_plateau_on_the_way_to_a_target_is_one_where_it_comes_no_nearer(engine
     assert (far.ending, far.steps) == ("plateau", 16)
 
 
-def test_the_peak_of_an_opening_is_no_plateau() -> None:
+def test_an_opening_leaves_faint_traces_of_its_picture(engine: Engine) -> None:
+    events = engine.submit(
+        MaximizeRequest(unit=1, model="small", steps=64, preview_every_steps=1, transforms=())
+    ).events()
+    shown = [decode(event.preview, 3) for event in events if isinstance(event, Progress)]
+    peak, after = (np.std(shown[step - 1].astype(float)) for step in (12, 13))
+    assert after < peak / 2
+
+
+@pytest.mark.parametrize("besides", [{"patience_steps": 8}, {"start_image": b"PNG"}])
+def test_there_is_no_opening_where_it_would_be_in_the_way(besides: dict[str, Any]) -> None:
     assert MaximizeRequest(unit=1).recipe().opening is not None
-    assert MaximizeRequest(unit=1, patience_steps=8).recipe().opening is None
+    assert MaximizeRequest(unit=1, **besides).recipe().opening is None
 
 
 def test_octaves_end_at_the_last_size_only(engine: Engine) -> None:

@@ -122,8 +122,8 @@ class MaximizeRequest(Term):
         """The preset with what the request replaces; raises NotFound for an unknown one.
 
         Another optimizer brings its own learning rate, unless the request has one. A target is
-        meant for the picture itself, so there are no transforms, unless the request has some. And
-        an opening ends in a peak, which would be a plateau.
+        meant for the picture itself, so there are no transforms, unless the request has some. An
+        opening would end on a plateau, and leave little of a picture to begin with.
         """
         names = {known.name for known in fields(Recipe)} & {own.name for own in fields(self)}
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -131,7 +131,7 @@ class MaximizeRequest(Term):
             given = {"learning_rate": OPTIMIZERS[self.optimizer].learning_rate} | given
         if self.target is not None:
             given = {"transforms": ()} | given
-        if self.patience_steps is not None:
+        if self.patience_steps is not None or self.start_image:
             given["opening"] = None
         return replace(PRESETS[self.preset], **given)
 
