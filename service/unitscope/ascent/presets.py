@@ -120,7 +120,7 @@ PRESETS.add(
         ),
         purity=0.9,
         selectivity=3.0,
-        opening=Opening(share=0.1875, rate=3.75, contrast=0.1),
+        opening=Opening(share=0.1875, rate=5.5, contrast=0.1),
         learning_rate=0.03,
     ),
 )
