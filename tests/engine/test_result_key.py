@@ -56,7 +56,7 @@ def test_what_decides_the_bytes_changes_it(info: ModelInfo, name: str) -> None:
     [
         {"request_id": "3b241101-e2bb-4255-8caf-4136c566a962"},
         {"preview_every_steps": 4},
-        {"steps": 256},
+        {"steps": 224},
         {"layer": "logits", "objective": "channel", "weight": 1},
         {"image_size_px": 12},
         {"parameterization": "fourier", "octaves": 1, "penalties": ()},
