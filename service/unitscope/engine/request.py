@@ -122,8 +122,8 @@ class MaximizeRequest(Term):
         """The preset with what the request replaces; raises NotFound for an unknown one.
 
         Another optimizer brings its own learning rate, unless the request has one. A target is
-        meant for the picture itself, so there are no transforms, unless the request has some. An
-        opening would end on a plateau, and leave little of a picture to begin with.
+        meant for the picture itself, so there are no transforms, unless the request has some.
+        There is no opening where it would end on a plateau or leave little of a first picture.
         """
         names = {known.name for known in fields(Recipe)} & {own.name for own in fields(self)}
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
