@@ -38,11 +38,12 @@ EVEN = Device(target=Target(even_pads=True))
 
 
 class Climb:
-    """An ascent of class 1 along the plain gradient."""
+    """An ascent of class 1 along the plain gradient, without an opening."""
 
     def __init__(self, model: LoadedModel, device: Device) -> None:
         request = MaximizeRequest(unit=1, optimizer="plain_ascent", learning_rate=1.0)
-        self.plan: Plan = resolve(request, model)
+        plan = resolve(request, model)
+        self.plan: Plan = replace(plan, recipe=replace(plan.recipe, opening=None))
         self.executor = Executor(device=device)
         self.program: Program = self.executor.compile(self.plan.stages[-1].spec)
         self.ascent = self.begin()
@@ -175,7 +176,7 @@ def test_only_the_way_back_is_a_matter_of_scale() -> None:
 def test_half_precision_keeps_the_direction_of_a_trained_model() -> None:
     model = load_model(embedded_model())
     expected = Climb(model, THE_PROCESSOR).gradient()
-    assert cosine(in_half_precision(model), expected) > 0.98  # some are close to a tie
+    assert cosine(in_half_precision(model), expected) > 0.99
 
 
 def in_half_precision(model: LoadedModel) -> np.ndarray:
